@@ -1,0 +1,29 @@
+"""colorlib: a colorization laboratory. Lightness in, color out, and an honest measure of how good it is.
+
+Submodules load when they are first named (`colorlib.color`, `from colorlib import report`), so that
+`import colorlib` costs milliseconds and TensorFlow is loaded only by what needs it.
+"""
+
+import importlib
+import pathlib
+
+__version__ = "0.1.0"
+
+_FOLDER = pathlib.Path(__file__).parent
+
+
+def _submodules():
+    """Names of the modules and packages that lie in this folder."""
+    modules = {path.stem for path in _FOLDER.glob("*.py") if not path.stem.startswith("_")}
+    packages = {path.parent.name for path in _FOLDER.glob("*/__init__.py")}
+    return modules | packages
+
+
+def __getattr__(name):
+    if not name.startswith("_") and name in _submodules():
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_submodules()})
