@@ -1,0 +1,132 @@
+"""sRGB <-> CIELAB, the model's scaling of it, the gamut, and the ab bins.
+
+This is the only home of scaling constants: a model reads lightness = L*/50 - 1 and predicts ab = (a*, b*)/128.
+Every formula is written once, with the operators and the few functions that NumPy, TensorFlow and `keras.ops` share,
+so it serves NumPy arrays, tf tensors inside `tf.data` under any Keras backend, and backend tensors inside a loss.
+"""
+
+import functools
+import sys
+
+import numpy as np
+
+AB_SCALE = 128.0
+BIN_SIZE = 10.0
+
+# sRGB primaries and the D65 white of the 2 degree observer, as in IEC 61966-2-1 and scikit-image.
+_WHITE = np.array([0.95047, 1.0, 1.08883])
+_TO_RELATIVE_XYZ = (
+    np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
+    / _WHITE[:, None]
+).T  # rows are R, G, B: a picture (..., 3) is multiplied from the right
+_TO_LAB = np.array([[0.0, 500.0, 0.0], [116.0, -500.0, 200.0], [0.0, 0.0, -200.0]])  # CIE 15, from f(X), f(Y), f(Z)
+_LINEAR_BELOW = 0.008856  # CIE 15: the cube root is replaced by a line below (6/29)^3
+_SLOPE, _OFFSET = 7.787, 16 / 116
+
+
+def _namespace(x):
+    """The module whose `where`, `maximum` and `tensordot` take `x`: numpy, tensorflow or keras.ops."""
+    if isinstance(x, np.ndarray | np.generic):
+        return np
+    if type(x).__module__.partition(".")[0] == "tensorflow":
+        return sys.modules["tensorflow"]
+    from keras import ops  # a backend tensor; keras is loaded already where one exists
+
+    return ops
+
+
+def _power(xp, x, exponent):
+    """x**exponent for x > 0, as exp(log): tensorflow's own power runs three times slower on a CPU."""
+    log = getattr(xp, "log", None) or xp.math.log
+    return xp.exp(exponent * log(x))
+
+
+def _times(xp, x, matrix):
+    """x (..., 3) times a 3x3 matrix, in the precision of x. A matrix product is what XLA and BLAS are quick at."""
+    double = xp is np and x.dtype == np.float64
+    return xp.tensordot(x, np.asarray(matrix, np.float64 if double else np.float32), axes=1)
+
+
+def rgb_to_lab(rgb):
+    """Converts sRGB in [0, 1] to CIELAB: L* in 0..100, a* and b* in Lab units. Shape (..., 3) -> (..., 3).
+
+    D65, 2 degrees (IEC 61966-2-1, CIE 15). Floating point in, the same type and precision out.
+    """
+    xp = _namespace(rgb)
+    linear = xp.where(rgb > 0.04045, _power(xp, (xp.maximum(rgb, 0.04045) + 0.055) / 1.055, 2.4), rgb / 12.92)
+    t = _times(xp, linear, _TO_RELATIVE_XYZ)
+    f = xp.where(t > _LINEAR_BELOW, _power(xp, xp.maximum(t, _LINEAR_BELOW), 1 / 3), _SLOPE * t + _OFFSET)
+    return _times(xp, f, _TO_LAB) - np.array([16, 0, 0], np.float32)
+
+
+def lab_to_rgb(lab):
+    """Converts CIELAB to sRGB, not clipped: outside [0, 1] where the color is outside the gamut. Shape kept."""
+    xp = _namespace(lab)
+    f = xp.maximum(_times(xp, lab + np.array([16, 0, 0], np.float32), np.linalg.inv(_TO_LAB)), 0.0)
+    t = xp.where(f > _SLOPE * _LINEAR_BELOW + _OFFSET, f * f * f, (f - _OFFSET) / _SLOPE)
+    linear = _times(xp, t, np.linalg.inv(_TO_RELATIVE_XYZ))
+    return xp.where(
+        linear > 0.0031308, 1.055 * _power(xp, xp.maximum(linear, 0.0031308), 1 / 2.4) - 0.055, 12.92 * linear
+    )
+
+
+def split(lab):
+    """Splits CIELAB (..., 3) into what a model reads and predicts: lightness (..., 1) and ab (..., 2) in [-1, 1]."""
+    return lab[..., :1] / 50.0 - 1.0, lab[..., 1:] / AB_SCALE
+
+
+def merge(lightness, ab):
+    """Joins lightness (..., 1) and ab (..., 2), both in [-1, 1], into CIELAB (..., 3). Undoes `split`."""
+    xp = _namespace(ab)
+    join = xp.concat if hasattr(xp, "concat") else xp.concatenate
+    return join([50.0 * (lightness + 1.0), AB_SCALE * ab], -1)
+
+
+def from_uint8(pictures):
+    """Splits 8-bit sRGB pictures (..., 3), a NumPy array, into float32 lightness (..., 1) and ab (..., 2)."""
+    return split(rgb_to_lab(np.asarray(pictures, np.float32) / np.float32(255)))
+
+
+def render(lightness, ab):
+    """Renders lightness (..., 1) and ab (..., 2), NumPy arrays, as 8-bit sRGB (..., 3) clipped to the gamut.
+
+    Also returns which pixels were clipped, bool (...): those that lay outside by more than half an 8-bit step.
+    """
+    rgb = lab_to_rgb(merge(np.asarray(lightness), np.asarray(ab))) * 255.0
+    clipped = ((rgb < -0.5) | (rgb > 255.5)).any(axis=-1)
+    return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8), clipped
+
+
+@functools.cache
+def bins():
+    """The 261 centers of the 10x10 ab bins that hold an 8-bit sRGB color, float32 (261, 2), Lab units, a-major.
+
+    Zhang, Isola and Efros 2016, section 2.2. Computed from the six faces of the RGB cube: what a solid covers of
+    the ab plane, its surface covers.
+    """
+    u, v = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
+    faces = [np.stack(np.roll([np.full_like(u, w), u, v], k, 0), -1) for w in (0, 255) for k in range(3)]
+    ab = rgb_to_lab(np.stack(faces) / 255.0)[..., 1:]
+    centers = np.unique(np.rint(ab / BIN_SIZE).astype(int).reshape(-1, 2), axis=0) * BIN_SIZE
+    centers = centers.astype(np.float32)
+    centers.flags.writeable = False
+    return centers
+
+
+@functools.cache
+def _bin_grid():
+    """A lattice over the ab plane in steps of half a Lab unit: the index of the nearest of the 261 bins."""
+    from scipy.spatial import cKDTree  # here, not above: `import colorlib` stays quick
+
+    axis = np.arange(-128, 128.5, 0.5, dtype=np.float32)
+    lattice = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)
+    return cKDTree(bins()).query(lattice)[1].astype(np.int16)
+
+
+def nearest_bin(ab):
+    """The index of the nearest of the 261 bins for ab in Lab units, a NumPy array (..., 2) -> int16 (...).
+
+    Read from a lattice of half a Lab unit, so colors within a quarter unit of a border may fall to its other side.
+    """
+    cell = np.rint((np.clip(ab, -128, 128) + 128) * 2).astype(np.int32)
+    return _bin_grid()[cell[..., 0], cell[..., 1]]
