@@ -1,0 +1,117 @@
+# Everything is made inside this folder: .venv for the tools, data/ for what is fetched or trained.
+
+PROFILE ?= quick
+SEEDS ?=
+DATA ?=
+SETS ?=
+ONLY ?=
+GPU ?=
+URL ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+PY := $(BIN)/python
+INSTALLED := .venv/installed$(if $(filter-out 0,$(GPU)),-gpu)
+NOTEBOOKS = $(wildcard notebooks/*.ipynb)
+STRIP := $(BIN)/nbstripout --extra-keys metadata.language_info
+
+# Caches and settings of the tools go here too, not into the home folder; what you have set yourself is kept.
+CACHE := $(CURDIR)/data/cache
+export MPLCONFIGDIR ?= $(CACHE)/matplotlib
+export KERAS_HOME ?= $(CURDIR)/data/raw/keras
+export SKIMAGE_DATADIR ?= $(CACHE)/scikit-image
+export XDG_CACHE_HOME ?= $(CACHE)
+export CUDA_CACHE_PATH ?= $(CACHE)/cuda
+# Always ours: a kernel registered in the home folder would run in another Python than .venv's.
+export JUPYTER_DATA_DIR := $(CACHE)/jupyter/data
+export JUPYTER_CONFIG_DIR := $(CACHE)/jupyter/config
+export JUPYTER_RUNTIME_DIR := $(CACHE)/jupyter/runtime
+export JUPYTER_PREFER_ENV_PATH := 1
+export IPYTHONDIR := $(CACHE)/ipython
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+RUN = $(PY) -m colorlib.notebooks --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") \
+	$(if $(SETS),--sets "$(SETS)") $(if $(ONLY),--only $(ONLY)) $(if $(SEEDS),--seeds $(SEEDS))
+
+.PHONY: help setup train-all test test-fast lint format bench results render notebook address clean
+
+help: ## Show this help
+	@echo "usage: make TARGET [VARIABLE=value ...]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  PROFILE=quick    quick (2 cores, offline), photos (real photographs, 2 cores), full (published sizes, a GPU)"
+	@echo "  DATA=SOURCE      one picture set for every role: a name (scenes, flowers, ...), a folder, a .tar or a .zip"
+	@echo "  SETS=FOLDER      a folder with one set per role: faces, flowers, landscapes, varied (folder, .tar or .zip)"
+	@echo "  SEEDS=\"0 1 2\"    the seeds to train with, in place of the profile's"
+	@echo "  ONLY=\"01 09\"     these notebooks alone"
+	@echo "  GPU=1            install TensorFlow with CUDA (Linux)"
+
+train-all: $(INSTALLED) ## Train and score every notebook in order -> data/runs/PROFILE/index.html
+	$(RUN)
+
+test: $(INSTALLED) ## Run every test
+	$(PY) -m pytest
+
+test-fast: $(INSTALLED) ## Run the fast tests (under 3 minutes on 2 cores)
+	$(PY) -m pytest -m "not slow"
+
+lint: $(INSTALLED) ## Check style, formatting, and that source notebooks carry no outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(if $(NOTEBOOKS),$(STRIP) --verify $(NOTEBOOKS))
+
+format: $(INSTALLED) ## Mend what `make lint` complains of, where a machine can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(if $(NOTEBOOKS),$(STRIP) $(NOTEBOOKS))
+
+bench: $(INSTALLED) ## Measure speeds (tests/benchmarks/)
+	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(PY) "$$file" || exit 1; done
+
+results: PROFILE := photos
+results: $(INSTALLED) ## Run the profile's experiments over their seeds -> notebooks/results/ (skips what is there)
+	$(RUN) --results
+
+render: $(INSTALLED) ## Like train-all, and put the executed copies into notebooks/rendered/
+	$(RUN) --render
+
+notebook: $(INSTALLED) ## Open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+address: $(INSTALLED) ## Write the repository's public address (URL=https://...) into badges and bootstrap cells
+	$(PY) -m colorlib.notebooks --address "$(URL)"
+
+clean: ## Remove what was built (data/runs, data/processed, caches); keep .venv and downloads
+	rm -rf data/runs data/processed data/cache build .pytest_cache .ruff_cache
+	find colorlib tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup: $(INSTALLED) ## Install into .venv (every other target does this by itself)
+
+# The last released TensorFlow has wheels for Python 3.11 to 3.13. PYTHON=... overrules the search.
+.venv/installed: requirements.txt pyproject.toml
+	@good='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'; \
+	if $(PY) -c "$$good" 2>/dev/null; then exit 0; fi; \
+	for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11 python); do \
+	  if "$$python" -c "$$good" 2>/dev/null; then \
+	    echo "Setting up .venv with $$("$$python" --version)"; \
+	    exec "$$python" -m venv --clear .venv; \
+	  fi; \
+	done; \
+	echo "This needs Python 3.11, 3.12 or 3.13; found: $$(python3 --version 2>&1 || true)." >&2; \
+	echo "Install one from https://www.python.org/downloads/, or name one: make PYTHON=/path/to/python3.12" >&2; \
+	exit 1
+	$(PY) -m pip install --quiet --no-cache-dir --disable-pip-version-check -r requirements.txt
+	$(PY) -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps -e .
+	@# The filter that .gitattributes names; outside a git checkout there is nothing to set.
+	@git config filter.nbstripout.clean "$(STRIP)" 2>/dev/null || true
+	@git config diff.ipynb.textconv "$(STRIP) -t" 2>/dev/null || true
+	@touch $@
+
+.venv/installed-gpu: .venv/installed
+	$(PY) -m pip install --quiet --no-cache-dir --disable-pip-version-check \
+	  "tensorflow[and-cuda]==$$($(PY) -c 'from importlib.metadata import version; print(version("tensorflow"))')"
+	@touch $@

@@ -1,0 +1,100 @@
+"""Executed notebooks made into things to look at: an index page of a run, copies fit for the repository."""
+
+import html
+import json
+import os
+import pathlib
+
+from colorlib import profiles
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+  :root {{ color-scheme: light dark; --line: #8883; --quiet: #888; --link: #b3541e; }}
+  body {{ font: 17px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 4rem auto; padding: 0 1.5rem; }}
+  h1 {{ font-weight: 650; letter-spacing: -.02em; margin-bottom: .2rem; }}
+  h1::after {{ content: ""; display: block; height: 6px; margin: .8rem 0; border-radius: 3px;
+    background: linear-gradient(90deg, #888 0 35%, #c2703d, #d9a441, #6f9e4c, #3f8fa8, #7a5ea8); }}
+  p, .quiet {{ color: var(--quiet); }}
+  ol {{ list-style: none; padding: 0; }}
+  li {{ display: flex; gap: 1rem; padding: .55rem 0; border-bottom: 1px solid var(--line); }}
+  li a {{ flex: 1; color: var(--link); text-decoration: none; }}
+  li a:hover {{ text-decoration: underline; }}
+  .table {{ overflow-x: auto; }}
+  table {{ border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }}
+  th, td {{ padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); text-align: right; }}
+  th:first-child, td:first-child {{ text-align: left; }}
+</style>
+<h1>{title}</h1>
+<p>{summary}</p>
+<ol>
+{items}
+</ol>
+{table}
+</html>
+"""
+
+
+def write_index(folder, stems):
+    """Writes index.html into a run's folder: its executed notebooks as pages, with minutes and results.
+
+    Returns the path. `stems` are the notebooks to list; those that have not been executed are left out.
+    """
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    folder = pathlib.Path(folder)
+    exporter = HTMLExporter()
+    items, total = [], 0.0
+    for stem in stems:
+        path = folder / f"{stem}.ipynb"
+        if not path.is_file():
+            continue
+        notebook = nbformat.read(path, as_version=4)
+        body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": stem}})
+        write_text(folder / f"{stem}.html", body)
+        minutes = notebook.metadata["papermill"]["duration"] / 60
+        total += minutes
+        name = html.escape(profiles.title(notebook) or stem)
+        items.append(f'<li><a href="{stem}.html">{name}</a><span class="quiet">{minutes:.1f} min</span></li>')
+    summary = f"{len(items)} notebooks, {total:.1f} minutes."
+    page = PAGE.format(
+        title=f"Colorization laboratory · {html.escape(folder.name)}",
+        summary=summary,
+        items="\n".join(items),
+        table=_table(folder),
+    )
+    return write_text(folder / "index.html", page)
+
+
+def render(path, place):
+    """Copies an executed notebook to `place` without what differs between machines: paths and times."""
+    notebook = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    notebook["metadata"].pop("papermill", None)
+    for cell in notebook["cells"]:
+        for key in ("papermill", "execution"):
+            cell["metadata"].pop(key, None)
+    return write_text(place, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path, text):
+    """Writes a UTF-8 file whole or not at all, and returns its path."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+    return path
+
+
+def _table(folder):
+    """The results of a run as an HTML table; nothing where it has none yet."""
+    if not any(folder.rglob("result.json")):
+        return ""
+    from colorlib import report
+
+    table = report.results_table(folder)
+    return f'<h2>Results</h2>\n<div class="table">{table.to_html(index=False, border=0)}</div>'

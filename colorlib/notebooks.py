@@ -1,0 +1,166 @@
+"""Runs the numbered notebooks of a profile: `python -m colorlib.notebooks --profile quick`."""
+
+import argparse
+import os
+import pathlib
+import re
+import resource
+import shutil
+import sys
+import time
+
+from colorlib import bootstrap, gallery, profiles
+from colorlib.profiles import ROOT
+
+
+class CellError(RuntimeError):
+    """A cell raised, or its kernel died; the message is a readable block with the cell and the error."""
+
+
+def execute(path, values, output):
+    """Executes the notebook `path` with papermill into the file `output`; returns the minutes.
+
+    The copy is written beside `output` under the name *.partial.ipynb, renamed when it is whole, and stays
+    there for reading when a cell fails. Raises CellError.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    path, output = pathlib.Path(path), pathlib.Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_suffix(".partial.ipynb")
+    start = time.monotonic()
+    try:
+        papermill.execute_notebook(
+            path,
+            partial,
+            parameters=values,
+            kernel_name="python3",  # this Python, whatever kernel the notebook was last saved with
+            cwd=path.parent,  # as in Jupyter; the bootstrap cell moves to the root
+            progress_bar=False,
+            extra_arguments=[
+                "--log-level=CRITICAL"
+            ],  # the kernel's own chatter; errors come back by papermill
+        )
+    except papermill.PapermillExecutionError as error:
+        raise CellError(_cell_block(path.stem, error, partial)) from error
+    except DeadKernelError as error:
+        raise CellError(f"{path.stem}: its Python process died, most often for want of memory") from error
+    os.replace(partial, output)
+    return (time.monotonic() - start) / 60
+
+
+def collect(run_folder, place):
+    """Copies each result.json under `run_folder` into the folder `place`, which appears whole or not at all.
+
+    RUN_FOLDER/l2/seed0/result.json becomes PLACE/l2-seed0.json. Raises ValueError if there is none.
+    """
+    run_folder, place = pathlib.Path(run_folder), pathlib.Path(place)
+    found = sorted(run_folder.rglob("result.json"))
+    if not found:
+        raise ValueError(f"the run left no result.json under {run_folder}")
+    beside = place.with_name(f".{place.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    for path in found:
+        name = "-".join(path.parent.relative_to(run_folder).parts) or "result"
+        shutil.copyfile(path, beside / f"{name}.json")
+    os.replace(beside, place)
+
+
+def main(arguments=None):
+    """Runs the command line; returns the exit status: 0, 1 (a cell failed), 2 (bad input), 130 (Ctrl-C)."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.address is not None:
+            for path in bootstrap.write_address(options.address, ROOT):
+                print(path.relative_to(ROOT))
+            return 0
+        runs = profiles.plan(
+            options.profile,
+            ROOT / "notebooks",
+            data=options.data,
+            sets=options.sets,
+            only=options.only,
+            seeds=options.seeds,
+            results=options.results,
+        )
+        (_results if options.results else _train)(runs, options)
+    except (CellError, ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1 if isinstance(error, CellError) else 2
+    except KeyboardInterrupt:
+        print("stopped; what was finished is kept", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m colorlib.notebooks", description=__doc__)
+    parser.add_argument("--profile", default="quick", help="a file of notebooks/profiles (default: quick)")
+    fill = parser.add_mutually_exclusive_group()
+    fill.add_argument("--data", help="one source for every role: a name, a folder, a .tar or a .zip")
+    fill.add_argument("--sets", help="a folder with one source per role")
+    parser.add_argument("--only", nargs="+", default=(), metavar="NN", help="these notebooks alone")
+    parser.add_argument("--seeds", nargs="+", type=int, help="in place of the profile's")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--results", action="store_true", help="its experiments, into notebooks/results")
+    mode.add_argument("--render", action="store_true", help="executed copies into notebooks/rendered, too")
+    mode.add_argument("--address", metavar="URL", help="write the repository's address and stop")
+    return parser
+
+
+def _train(runs, options):
+    """Executes the runs of a profile in order, then writes the index page (and the rendered copies)."""
+    run_root = ROOT / "data" / "runs" / options.profile
+    for stem, values in runs:
+        _timed(stem, stem, values, run_root / f"{stem}.ipynb")
+        if options.render:
+            gallery.render(run_root / f"{stem}.ipynb", ROOT / "notebooks" / "rendered" / f"{stem}.ipynb")
+    page = gallery.write_index(run_root, profiles.source_notebooks(ROOT / "notebooks"))
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes on macOS, kilobytes on Linux
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
+    print(f"peak memory of a notebook: {peak:.1f} GB\nopen {os.path.relpath(page)}")
+
+
+def _results(runs, options):
+    """Executes the runs whose results are not in notebooks/results yet, and puts them there."""
+    for stem, values in runs:
+        run_folder = ROOT / values["run_folder"]
+        place = ROOT / "notebooks" / "results" / options.profile / stem / run_folder.name
+        label = f"{stem} {run_folder.name}"
+        if place.exists():
+            print(f"{label}: there already")
+            continue
+        _timed(label, stem, values, run_folder / f"{stem}.ipynb")
+        collect(run_folder, place)
+
+
+def _timed(label, stem, values, output):
+    """Executes one notebook and prints a line: its label at the start, its minutes at the end."""
+    print(f"{label} ".ljust(44, "."), end=" ", flush=True)
+    outcome = "stopped"
+    try:
+        minutes = execute(ROOT / "notebooks" / f"{stem}.ipynb", values, output)
+        outcome = f"{minutes:5.1f} min"
+    finally:
+        print(outcome, flush=True)
+
+
+def _cell_block(stem, error, partial):
+    """A cell's failure for reading: its lines, the failing one marked, the error, and where the rest is."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
+    marked = re.search(r"^-+>\s*(\d+)", plain, re.MULTILINE)
+    failed = int(marked.group(1)) if marked else 0
+    lines = [
+        f"{'>' if number == failed else ' '} {number:3} | {line}"
+        for number, line in enumerate(error.source.splitlines(), start=1)
+    ]
+    message = f"{error.ename}: {error.evalue}"
+    rest = f"The executed copy with the full traceback: {os.path.relpath(partial)}"
+    rule = "-" * 78
+    return "\n".join([rule, f"{stem} failed in this cell:", "", *lines, "", message, "", rest, rule])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
