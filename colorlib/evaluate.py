@@ -1,0 +1,299 @@
+"""The protocol: colorized pictures against the true ones, scored picture by picture, with intervals.
+
+Pictures are 8-bit sRGB arrays (N, H, W, 3), distances are in Lab units. `render_report` makes such pictures
+from what a model predicts. Every interval is a 95 % percentile bootstrap over pictures, seeded.
+scikit-image computes CIEDE2000, SSIM and PSNR.
+"""
+
+import functools
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from skimage.color import deltaE_ciede2000
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from tqdm import tqdm
+
+from colorlib import color, images
+
+AUC_LIMIT = 150  # Lab units; Zhang, Isola and Efros 2016
+PSNR_CEILING = 10 * math.log10(255**2 * 12)  # dB, 58.9: rounding alone; equal pictures would be infinite
+PRIOR_FLOOR = 1e-6  # one training pixel in a million: an unseen color must not carry a picture's whole weight
+SMALLEST_SIDE = 11  # pixels, SSIM's window
+DIRECTIONS = 64  # of the sliced Wasserstein distance, evenly over half a turn
+_CELLS = 1024  # along a* and along b*, over -128..128
+_CHUNK = 16  # pictures at a time: the many planes of CIEDE2000 then stay in the processor's cache
+
+
+def _lab(pictures):
+    return color.rgb_to_lab(np.asarray(pictures, np.float32) / np.float32(255))
+
+
+def _b_larger(lab):
+    return lab[..., 2] - lab[..., 1] > 0.05  # a margin: grey, within 0.01 of 0, is a*, the first of equals
+
+
+def colorfulness(pictures):
+    """Measures 8-bit pictures (N, H, W, 3) -> (N,): signed opponent colors, 0-255 scale, 0 for grey.
+
+    Hasler and Suesstrunk 2003, rg = R - G and yb = (R + G)/2 - B; codes that take |rg|, |yb| report less.
+    """
+    red, green, blue = np.moveaxis(np.asarray(pictures, np.float32), -1, 0)
+    opponents = red - green, (red + green) / 2 - blue
+    spread = sum(plane.var((1, 2), dtype=np.float64) for plane in opponents)
+    offset = sum(plane.mean((1, 2), dtype=np.float64) ** 2 for plane in opponents)
+    return np.sqrt(spread) + 0.3 * np.sqrt(offset)
+
+
+def best_constant_sign_agreement(truth):
+    """Sign agreement (0-1) of the best single color with the truth (N, H, W, 3): what a model must beat."""
+    larger = float(_b_larger(_lab(truth)).mean())
+    return max(larger, 1 - larger)
+
+
+def per_picture(predicted, truth, *, prior=None, only=None):
+    """Scores 8-bit pictures (N, H, W, 3) against the true ones: a DataFrame, one row a picture, in order.
+
+    Columns: `ab_rmse` (root mean square ab distance, Lab units), `psnr` (dB, at most 58.9), `ssim`,
+    `ciede2000`, `auc` (0-1), `colorfulness`, `colorfulness_true`, `variety`, `variety_true` (effective ab
+    bins, 1-261), `sign_agreement` (0-1), and, given `prior` (261,), the share of each ab bin in the training
+    set, `auc_rebalanced`. `only` names the columns wanted; without `ssim` it takes a third of the time.
+    Raises ValueError for pictures that differ in shape, are not 8-bit sRGB, or are smaller than 11x11.
+    """
+    predicted, truth = np.asarray(predicted), np.asarray(truth)
+    if predicted.shape != truth.shape:
+        raise ValueError(f"predicted pictures {predicted.shape} and true ones {truth.shape} differ in shape")
+    if truth.ndim != 4 or truth.shape[-1] != 3 or {truth.dtype, predicted.dtype} != {np.dtype(np.uint8)}:
+        raise ValueError(f"pictures must be 8-bit sRGB (N, H, W, 3), not {predicted.dtype} {truth.shape}")
+    if not len(truth) or min(truth.shape[1:3]) < SMALLEST_SIDE:
+        raise ValueError(f"no pictures, or below the {SMALLEST_SIDE} pixels of SSIM's window: {truth.shape}")
+    if prior is not None:
+        prior, count = np.asarray(prior, np.float64), len(color.bins())
+        if prior.shape != (count,) or not (prior >= 0).all() or not prior.any():
+            raise ValueError(f"the prior must be {count} shares, one for each ab bin, none negative")
+        prior = np.maximum(prior / prior.sum(), PRIOR_FLOOR)
+    chunks = []
+    for part in (slice(start, start + _CHUNK) for start in range(0, len(truth), _CHUNK)):
+        scores = _scores(predicted[part], truth[part], prior)
+        if unknown := set(only or ()) - set(scores):
+            raise ValueError(f"no score {', '.join(sorted(unknown))}; there are {', '.join(scores)}")
+        with np.errstate(divide="ignore"):  # the PSNR of equal pictures is infinite, so cut at its ceiling
+            chunks.append(pd.DataFrame({n: scores[n]() for n in scores if only is None or n in only}))
+    return pd.concat(chunks, ignore_index=True)
+
+
+def _scores(predicted, truth, prior):
+    """Name -> function computing that score of each picture, (N,); what several share is computed once."""
+    lab, lab_true = _lab(predicted), _lab(truth)
+    distance = np.linalg.norm(lab[..., 1:] - lab_true[..., 1:], axis=-1)
+    # Each pixel's area under "distance <= t" for t = 0, 1 .. 150, in trapezoids, by 150: the first t that
+    # counts the pixel enters as half a step.
+    within = np.where(distance == 0, 1.0, np.maximum(1 - (np.ceil(distance) - 0.5) / AUC_LIMIT, 0.0))
+    pairs = list(zip(predicted.astype(np.float32), truth.astype(np.float32), strict=True))
+    scores = {
+        "ab_rmse": lambda: np.sqrt((distance**2).mean((1, 2), dtype=np.float64)),
+        "psnr": lambda: [min(_psnr(*pair), PSNR_CEILING) for pair in pairs],
+        "ssim": lambda: [_ssim(*pair) for pair in pairs],
+        "ciede2000": lambda: deltaE_ciede2000(lab_true, lab).mean((1, 2), dtype=np.float64),
+        "auc": lambda: within.mean((1, 2), dtype=np.float64),
+        "colorfulness": lambda: colorfulness(predicted),
+        "colorfulness_true": lambda: colorfulness(truth),
+        "variety": lambda: _variety(lab),
+        "variety_true": lambda: _variety(lab_true),
+        "sign_agreement": lambda: (_b_larger(lab) == _b_larger(lab_true)).mean((1, 2)),
+    }
+    if prior is not None:
+        weights = 1 / prior[color.nearest_bin(lab_true[..., 1:])]
+        scores["auc_rebalanced"] = lambda: (weights * within).sum((1, 2)) / weights.sum((1, 2))
+    return scores
+
+
+# Wang et al. 2004: Gaussian window, 11x11 (scikit-image cuts sigma 1.5 there), population covariances.
+_WINDOW = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+_psnr = functools.partial(peak_signal_noise_ratio, data_range=255)
+_ssim = functools.partial(structural_similarity, channel_axis=-1, data_range=255, **_WINDOW)
+
+
+def _variety(lab):
+    """Effective number of ab bins, exp(entropy), of each picture (N, H, W, 3) in Lab -> (N,)."""
+    count = len(color.bins())
+    cells = color.nearest_bin(lab[..., 1:]) + count * np.arange(len(lab))[:, None, None]
+    shares = np.bincount(cells.ravel(), minlength=count * len(lab)).reshape(len(lab), count) / cells[0].size
+    return np.exp(-(shares * np.log(np.where(shares, shares, 1))).sum(1))
+
+
+def ab_wasserstein(predicted, truth):
+    """Sliced Wasserstein-1 distance, Lab units, of all ab values of two sets of 8-bit pictures (N, H, W, 3).
+
+    The mean, over 64 fixed directions, of the distance of the sets projected on one. The values are gathered
+    in cells of 1/4 Lab unit first, each cell kept at its mean: off by under 0.01.
+    """
+    return _cloud_distance(*(_cloud(_lab(pictures)[..., 1:]) for pictures in (predicted, truth)))
+
+
+def _cloud(ab):
+    """Count, sum of a* and sum of b* in each cell: the clouds of parts add up to that of the whole."""
+    points = np.asarray(ab, np.float64).reshape(-1, 2)
+    row, column = np.clip((points.T + 128) * (_CELLS / 256), 0, _CELLS - 1).astype(np.int64)
+    return np.stack([np.bincount(row * _CELLS + column, of, _CELLS**2) for of in (None, *points.T)], axis=-1)
+
+
+def _cloud_distance(cloud, cloud_true):
+    filled = [c[c[:, 0] > 0] for c in (cloud, cloud_true)]
+    points = np.concatenate([c[:, 1:] / c[:, :1] for c in filled])
+    mass = np.concatenate([sign * c[:, 0] / c[:, 0].sum() for sign, c in zip((1, -1), filled, strict=True)])
+    total = 0.0
+    for angle in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
+        along = points @ (np.cos(angle), np.sin(angle))
+        order = np.argsort(along)
+        # In one dimension the distance is the area between the two cumulative distributions.
+        total += np.abs(np.cumsum(mass[order])[:-1]) @ np.diff(along[order])
+    return float(total / DIRECTIONS)
+
+
+def summary(frame, *, draws=10_000, seed=0):
+    """Means over pictures of `per_picture`'s scores with 95 % intervals: name -> {"mean", "low", "high"}.
+
+    `colorfulness_ratio` and `variety_ratio` are the predictions' mean by the truth's, resampled together, and
+    absent where the truth's is 0. All scores share the draws; of one picture, low and high are its mean.
+    """
+    values = frame.to_numpy(np.float64)
+    drawn = dict(zip(frame.columns, _resampled_means(values, draws, seed).T, strict=True))
+    means = dict(zip(frame.columns, values.mean(0), strict=True))
+    for name in ("colorfulness", "variety"):
+        if name in means and means.get(f"{name}_true", 0) > 0:
+            with np.errstate(divide="ignore", invalid="ignore"):  # a draw of grey pictures only
+                drawn[f"{name}_ratio"] = drawn[name] / drawn[f"{name}_true"]
+            means[f"{name}_ratio"] = means[name] / means[f"{name}_true"]
+    return {name: _interval(means[name], drawn[name]) for name in means if not name.endswith("_true")}
+
+
+def paired_difference(a, b, *, draws=10_000, seed=0):
+    """Mean of a - b over the same pictures and its 95 % paired bootstrap interval: {"mean", "low", "high"}.
+
+    `a`, `b` are per-picture scores (N,) in the same order; average several seeds picture by picture first.
+    Raises ValueError where their lengths, or the indices of two Series, differ.
+    """
+    aligned = not isinstance(a, pd.Series) or not isinstance(b, pd.Series) or a.index.equals(b.index)
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if not aligned or a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"paired scores need the same pictures in the same order: {a.shape}, {b.shape}")
+    drawn = _resampled_means((a - b)[:, None], draws, seed)[:, 0]
+    return _interval((a - b).mean(), drawn)
+
+
+def _resampled_means(values, draws, seed):
+    """Bootstrap means of (N, scores) -> (draws, scores). The same seed and N draw the same pictures."""
+    if not len(values):
+        raise ValueError("no pictures to score")
+    rng, shares, parts = np.random.default_rng(seed), np.full(len(values), 1 / len(values)), []
+    for start in range(0, draws, 500):  # in parts: 10,000 draws of 5,000 pictures would take 400 MB
+        parts.append(rng.multinomial(len(values), shares, min(500, draws - start)) @ values / len(values))
+    return np.concatenate(parts)
+
+
+def _interval(mean, drawn):
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return {"mean": float(mean), "low": float(low), "high": float(high)}
+
+
+def curve_point(predicted, truth):
+    """The four scores a dial is chosen by, of 8-bit pictures (N, H, W, 3); quicker than all of them.
+
+    `ciede2000`, `colorfulness_ratio`, `variety_ratio`, `ab_wasserstein`: a point of `report.tradeoff_curves`.
+    """
+    only = ("ciede2000", "colorfulness", "colorfulness_true", "variety", "variety_true")
+    means = per_picture(predicted, truth, only=only).mean()
+    point = {f"{name}_ratio": means[name] / means[f"{name}_true"] for name in ("colorfulness", "variety")}
+    point.update(ciede2000=means["ciede2000"], ab_wasserstein=ab_wasserstein(predicted, truth))
+    return {name: float(value) for name, value in point.items()}
+
+
+def render_report(lightness, ab):
+    """Renders lightness (N, H, W, 1) and ab (N, H, W, 2) as 8-bit pictures and tells what the gamut took.
+
+    Returns the pictures (N, H, W, 3) and {"clipped_share": of pixels, "clip_dl": mean |dL*| from clipping}.
+    """
+    pictures, clipped = color.render(lightness, ab)
+    lab = color.merge(np.asarray(lightness)[clipped], np.asarray(ab)[clipped])
+    kept = color.rgb_to_lab(np.clip(color.lab_to_rgb(lab), 0, 1))
+    moved = float(np.abs(kept[..., 0] - lab[..., 0]).sum())
+    return pictures, {"clipped_share": float(clipped.mean()), "clip_dl": moved / clipped.size}
+
+
+def matching_gain(lightness, ab, truth, *, limit=64.0):
+    """Finds the factor on ab (N, H, W, 2) that gives the rendered pictures the truth's mean colorfulness.
+
+    Raises ValueError where no factor up to `limit` does: ab without color, or a gamut that ends before.
+    """
+    target = colorfulness(truth).mean()
+
+    def reached(gain):
+        return colorfulness(color.render(lightness, ab * np.float32(gain))[0]).mean()
+
+    low, high = 0.0, 1.0
+    while (most := reached(high)) < target:
+        if high >= limit:
+            raise ValueError(f"no gain up to {limit:g} gives colorfulness {target:.1f}, only {most:.1f}")
+        low, high = high, min(2 * high, limit)
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (middle, high) if reached(middle) < target else (low, middle)
+    return high
+
+
+def baselines(train_pictures):
+    """The three colorizers that need no model, from 8-bit pictures (N, H, W, 3): name -> function.
+
+    "grey", "mean ab" (one color for all) and "mean ab by lightness" (one for each whole L*, joined by lines);
+    each takes lightness (..., 1) to ab (..., 2), scaled as a model's.
+    """
+    lightness, ab = color.from_uint8(train_pictures)
+    level, ab = np.rint(lightness.ravel() * 50 + 50).astype(np.int64), ab.reshape(-1, 2).astype(np.float64)
+    counts = np.bincount(level, minlength=101)
+    seen = np.flatnonzero(counts)
+    means = [np.bincount(level, plane, 101)[seen] / counts[seen] for plane in ab.T]
+
+    def by_lightness(lightness):
+        levels = np.asarray(lightness)[..., 0] * 50 + 50
+        return np.stack([np.interp(levels, seen, mean) for mean in means], axis=-1).astype(np.float32)
+
+    def constant(value):
+        return lambda lightness: np.broadcast_to(np.float32(value), (*np.shape(lightness)[:-1], 2))
+
+    return {"grey": constant([0, 0]), "mean ab": constant(ab.mean(0)), "mean ab by lightness": by_lightness}
+
+
+def folders(predicted, truth):
+    """Scores a folder of pictures against a folder of true ones, paired by name without suffix.
+
+    Returns the per-picture scores indexed by name, and {"ab_wasserstein": Lab units}. Raises ValueError for a
+    name on one side only or twice, a pair that differs in size, or a folder without pictures, and
+    images.ImageError for a file that cannot be read; the message names the file.
+    """
+    mine, theirs = _by_stem(Path(predicted)), _by_stem(Path(truth))
+    for lacking, other, folder in ((mine, theirs, predicted), (theirs, mine, truth)):
+        if missing := sorted(other.keys() - lacking.keys()):
+            raise ValueError(f"{folder}: no picture named {', '.join(missing[:9])} ({len(missing)} missing)")
+    rows, clouds = [], [0, 0]
+    for stem in tqdm(sorted(mine), desc="scoring", unit="picture", leave=False):
+        pair = [images.load(side[stem])[None] for side in (mine, theirs)]
+        try:
+            rows.append(per_picture(*pair))
+        except ValueError as error:
+            raise ValueError(f"{mine[stem]}: {error}") from error
+        clouds = [cloud + _cloud(_lab(picture)[..., 1:]) for cloud, picture in zip(clouds, pair, strict=True)]
+    frame = pd.concat(rows, ignore_index=True).set_index(pd.Index(sorted(mine), name="name"))
+    return frame, {"ab_wasserstein": _cloud_distance(*clouds)}
+
+
+def _by_stem(folder):
+    found = {}
+    for path in sorted(p for p in folder.glob("*") if p.suffix.lower() in images.EXTENSIONS):
+        if path.stem in found:
+            raise ValueError(f"{folder}: {found[path.stem].name} and {path.name} have the same name")
+        found[path.stem] = path
+    if not found:
+        raise ValueError(f"{folder}: no such folder, or no pictures in it")
+    return found

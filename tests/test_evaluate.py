@@ -1,0 +1,296 @@
+"""The protocol's scores, held against published values, identities and worked examples."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import skimage.data
+from numpy.testing import assert_allclose, assert_array_equal
+from skimage.color import rgb2lab
+from skimage.metrics import structural_similarity
+
+from colorlib import color, evaluate, images
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """Eight 48x48 crops of photographs, uint8 (8, 48, 48, 3)."""
+    names = ("coffee", "astronaut", "chelsea", "rocket")
+    photographs = [getattr(skimage.data, name)() for name in names]
+    return np.stack([p[top : top + 192 : 4, 100:292:4] for p in photographs for top in (20, 100)])
+
+
+@pytest.fixture(scope="module")
+def dulled(truth):
+    """The same with ab at 0.6 and a warm cast."""
+    lightness, ab = color.from_uint8(truth)
+    return color.render(lightness, 0.6 * ab + np.float32([0.02, 0.05]))[0]
+
+
+def flat(rgb, count=1, side=16):
+    """`count` pictures of one color."""
+    return np.broadcast_to(np.uint8(rgb), (count, side, side, 3))
+
+
+def test_ciede2000_matches_the_34_published_pairs():
+    with open(Path(__file__).parent / "data" / "ciede2000_sharma2005.csv", newline="") as file:
+        rows = np.array([[float(v) for v in row.values()] for row in csv.DictReader(file)])
+    assert len(rows) == 34
+    assert_allclose(evaluate.deltaE_ciede2000(rows[:, :3], rows[:, 3:6]), rows[:, 6], atol=1e-4)
+
+
+def test_per_picture_matches_scikit_image_picture_by_picture(dulled, truth):
+    frame = evaluate.per_picture(dulled, truth)
+    for row, predicted, true in zip(frame.itertuples(), dulled, truth, strict=True):
+        difference = evaluate.deltaE_ciede2000(rgb2lab(true), rgb2lab(predicted))
+        assert row.ciede2000 == pytest.approx(difference.mean(), abs=2e-3)
+        squared = ((predicted.astype(float) - true) ** 2).mean()
+        assert row.psnr == pytest.approx(10 * np.log10(255**2 / squared), abs=1e-4)
+        gap = ((rgb2lab(predicted) - rgb2lab(true))[..., 1:] ** 2).sum(-1)
+        assert row.ab_rmse == pytest.approx(np.sqrt(gap.mean()), abs=2e-3)
+        window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "win_size": 11}
+        similarity = structural_similarity(predicted, true, channel_axis=-1, **window)
+        assert row.ssim == pytest.approx(similarity, abs=1e-6)
+
+
+def test_truth_against_itself_is_perfect(truth):
+    frame = evaluate.per_picture(truth, truth, prior=np.ones(261))
+    perfect = {"ab_rmse": 0, "ciede2000": 0, "psnr": evaluate.PSNR_CEILING}
+    ones = dict.fromkeys(["ssim", "auc", "auc_rebalanced", "sign_agreement"], 1)
+    for name, value in (perfect | ones).items():
+        assert_allclose(frame[name], value, atol=1e-6, err_msg=name)
+    scores = evaluate.summary(frame)
+    for name in ("colorfulness_ratio", "variety_ratio"):
+        assert scores[name] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert evaluate.ab_wasserstein(truth, truth) == 0
+
+
+def test_auc_is_the_mean_of_the_clipped_distance(dulled, truth):
+    frame = evaluate.per_picture(dulled, truth, only=["auc"])
+    distance = np.linalg.norm((rgb2lab(dulled) - rgb2lab(truth))[..., 1:], axis=-1)
+    assert frame.auc.mean() == pytest.approx(1 - np.minimum(distance, 150).mean() / 150, abs=2e-4)
+
+
+def test_auc_counts_shares_at_151_thresholds(dulled, truth):
+    distance = np.linalg.norm((rgb2lab(dulled[:1]) - rgb2lab(truth[:1]))[..., 1:], axis=-1)
+    shares = [(distance <= t).mean() for t in range(151)]
+    auc = evaluate.per_picture(dulled[:1], truth[:1], only=["auc"]).auc[0]
+    assert auc == pytest.approx(np.trapezoid(shares) / 150, abs=1e-4)
+    # Blue against yellow is 234 Lab units apart: beyond every threshold.
+    far = evaluate.per_picture(flat((0, 0, 255)), flat((255, 255, 0)), only=["auc"])
+    assert far.auc[0] == 0
+
+
+def test_rebalanced_auc_is_plain_under_an_equal_prior_and_follows_rare_colors_otherwise(dulled, truth):
+    equal = evaluate.per_picture(dulled, truth, prior=np.full(261, 1 / 261))
+    assert_allclose(equal.auc_rebalanced, equal.auc, atol=1e-9)
+    # Three quarters of grey predicted right, a quarter of red predicted grey; red a tenth as common as grey.
+    true, predicted = flat((119, 119, 119)).copy(), flat((119, 119, 119))
+    true[:, :8, :8] = (200, 60, 60)
+    prior = np.ones(261)
+    prior[color.nearest_bin(color.rgb_to_lab(true[0, 0, 0] / 255)[1:])] = 0.1
+    scores = evaluate.per_picture(predicted, true, prior=prior, only=["auc", "auc_rebalanced"])
+    missed = 4 * (1 - scores.auc[0])  # by each red pixel
+    assert scores.auc_rebalanced[0] == pytest.approx(1 - missed * 2.5 / (0.75 + 2.5), abs=1e-6)
+
+
+def test_colorfulness_of_the_rocket_is_the_published_formulas():
+    assert evaluate.colorfulness(skimage.data.rocket()[None])[0] == pytest.approx(38.56, abs=0.005)
+    assert evaluate.colorfulness(flat((90, 90, 90)))[0] == 0
+
+
+def test_variety_counts_effective_bins():
+    frame = evaluate.per_picture(flat((200, 60, 60)), flat((60, 200, 60)), only=["variety"])
+    assert frame.variety[0] == 1
+    halves = flat((200, 60, 60)).copy()
+    halves[:, 8:] = (60, 60, 200)
+    assert evaluate.per_picture(halves, halves, only=["variety"]).variety[0] == pytest.approx(2)
+
+
+def test_sign_agreement_and_its_best_constant():
+    # Blue sky (a > b) over green grass (b > a), a quarter and three quarters; grey counts as a.
+    true = flat((60, 160, 60)).copy()
+    true[:, :4] = (80, 120, 220)
+    assert evaluate.best_constant_sign_agreement(true) == 0.75
+    for rgb, share in (((60, 160, 60), 0.75), ((80, 120, 220), 0.25), ((128, 128, 128), 0.25)):
+        assert evaluate.per_picture(flat(rgb), true, only=["sign_agreement"]).sign_agreement[0] == share
+    greys = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
+    assert evaluate.per_picture(greys, true, only=["sign_agreement"]).sign_agreement[0] == 0.25
+
+
+def test_the_wasserstein_distance_of_a_shift_is_its_mean_projection():
+    ab = np.random.default_rng(0).normal(0, 20, (5000, 2))
+    mean_cosine = np.abs(np.cos(np.arange(64) * np.pi / 64)).mean()
+    distance = evaluate._cloud_distance(evaluate._cloud(ab + [3, 0]), evaluate._cloud(ab))
+    assert distance == pytest.approx(3 * mean_cosine, abs=1e-6)
+
+
+def test_the_wasserstein_distance_matches_sorting_every_pixel(dulled, truth):
+    total = 0
+    for angle in np.arange(64) * np.pi / 64:
+        direction = np.cos(angle), np.sin(angle)
+        along = [np.sort((rgb2lab(pictures)[..., 1:] @ direction).ravel()) for pictures in (dulled, truth)]
+        total += np.abs(along[0] - along[1]).mean() / 64
+    assert total > 3
+    assert evaluate.ab_wasserstein(dulled, truth) == pytest.approx(total, abs=0.01)
+
+
+def test_summary_gives_ratios_of_means_with_their_own_interval(dulled, truth):
+    frame = evaluate.per_picture(dulled, truth)
+    scores = evaluate.summary(frame)
+    ratio = frame.colorfulness.mean() / frame.colorfulness_true.mean()
+    assert scores["colorfulness_ratio"]["mean"] == pytest.approx(ratio)
+    assert scores["variety_ratio"]["mean"] == pytest.approx(frame.variety.mean() / frame.variety_true.mean())
+    assert "colorfulness_true" not in scores
+    # Numerator and denominator are resampled together: tighter than either alone.
+    width = {name: (s["high"] - s["low"]) / s["mean"] for name, s in scores.items()}
+    assert 0 < width["colorfulness_ratio"] < 0.5 * width["colorfulness"]
+    assert scores == evaluate.summary(frame) != evaluate.summary(frame, seed=1)
+
+
+def test_the_interval_holds_the_true_mean_95_times_in_100():
+    rng = np.random.default_rng(5)
+    held = 0
+    for trial in range(200):
+        scores = evaluate.summary(pd.DataFrame({"x": rng.normal(10, 2, 60)}), draws=1000, seed=trial)["x"]
+        held += scores["low"] <= 10 <= scores["high"]
+    assert 182 <= held <= 197  # 190 expected, 3 either side of it a standard error
+
+
+def test_a_paired_interval_is_narrower_than_an_unpaired_one():
+    rng = np.random.default_rng(2)
+    easy = rng.normal(15, 5, 100)  # how hard each picture is, for both models
+    a, b = easy + rng.normal(0.5, 1, 100), easy + rng.normal(0, 1, 100)
+    paired = evaluate.paired_difference(a, b)
+    assert paired["mean"] == pytest.approx(a.mean() - b.mean())
+    each = evaluate.summary(pd.DataFrame({"a": a, "b": b}))
+    assert paired["low"] > 0 > each["a"]["low"] - each["b"]["high"]
+    assert paired["high"] - paired["low"] == pytest.approx(2 * 1.96 * (a - b).std() / 10, rel=0.1)
+
+
+def test_curve_point_agrees_with_the_whole_protocol(dulled, truth):
+    point = evaluate.curve_point(dulled, truth)
+    scores = evaluate.summary(evaluate.per_picture(dulled, truth))
+    for name in ("ciede2000", "colorfulness_ratio", "variety_ratio"):
+        assert point[name] == pytest.approx(scores[name]["mean"])
+    assert point["ab_wasserstein"] == evaluate.ab_wasserstein(dulled, truth)
+
+
+def test_render_report_measures_what_the_gamut_took(truth):
+    lightness, ab = color.from_uint8(truth)
+    pictures, taken = evaluate.render_report(lightness, ab)
+    assert_array_equal(pictures, truth)
+    assert taken == {"clipped_share": 0, "clip_dl": 0}
+    half = np.zeros((1, 16, 16, 2), np.float32)
+    half[:, :8] = (0, 1)  # b* = 128 at L* = 50: no such color
+    taken = evaluate.render_report(np.zeros((1, 16, 16, 1), np.float32), half)[1]
+    lab = rgb2lab(np.clip(color.lab_to_rgb(np.array([[[50.0, 0, 128]]])), 0, 1))
+    assert taken["clipped_share"] == 0.5
+    assert taken["clip_dl"] == pytest.approx(abs(lab[0, 0, 0] - 50) / 2, abs=1e-3)
+    assert taken["clip_dl"] > 0.1
+
+
+def test_matching_gain_restores_the_truths_colorfulness(truth):
+    lightness, ab = color.from_uint8(truth)
+    gain = evaluate.matching_gain(lightness, ab * np.float32(0.4), truth)
+    assert gain == pytest.approx(2.5, rel=0.01)
+    pictures = color.render(lightness, ab * np.float32(0.4 * gain))[0]
+    target = evaluate.colorfulness(truth).mean()
+    assert evaluate.colorfulness(pictures).mean() == pytest.approx(target, rel=1e-3)
+
+
+def test_matching_gain_says_when_no_gain_will_do(truth):
+    lightness, ab = color.from_uint8(truth)
+    with pytest.raises(ValueError, match=r"no gain up to 64 gives colorfulness \d+\.\d, only 0\.\d"):
+        evaluate.matching_gain(lightness, np.zeros_like(ab), truth)
+
+
+def test_baselines_are_grey_the_mean_and_the_mean_of_each_lightness():
+    dark, light = color.from_uint8(flat((90, 30, 30)))[0], color.from_uint8(flat((120, 160, 250)))[0]
+    train = np.concatenate([flat((90, 30, 30)), flat((120, 160, 250))])
+    wanted = color.from_uint8(train)[1][:, 0, 0]
+    fitted = evaluate.baselines(train)
+    assert list(fitted) == ["grey", "mean ab", "mean ab by lightness"]
+    assert_array_equal(fitted["grey"](dark), np.zeros((1, 16, 16, 2)))
+    assert_allclose(fitted["mean ab"](light)[0, 3, 3], wanted.mean(0), atol=1e-6)
+    for lightness, ab in ((dark, wanted[0]), (light, wanted[1])):
+        assert_allclose(fitted["mean ab by lightness"](lightness)[0, 3, 3], ab, atol=2e-2)
+    middle = fitted["mean ab by lightness"]((dark + light) / 2)  # a lightness never seen
+    assert_allclose(middle[0, 3, 3], wanted.mean(0), atol=2e-2)
+    assert middle.dtype == np.float32
+
+
+def test_the_mean_by_lightness_beats_the_mean_on_what_it_was_fitted_to(truth):
+    lightness, _ = color.from_uint8(truth)
+    errors = {
+        name: evaluate.per_picture(color.render(lightness, fill(lightness))[0], truth).ab_rmse.pow(2).mean()
+        for name, fill in evaluate.baselines(truth).items()
+    }
+    assert errors["mean ab by lightness"] < errors["mean ab"] < errors["grey"]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "true", "options", "message"),
+    [
+        (flat(0, 2), flat(0, 3), {}, r"\(2, 16, 16, 3\) and true ones \(3, 16, 16, 3\) differ in shape"),
+        (flat(0)[..., :2], flat(0)[..., :2], {}, "must be 8-bit sRGB"),
+        (flat(0) / 255, flat(0), {}, "must be 8-bit sRGB .* not float64"),
+        (flat(0, side=10), flat(0, side=10), {}, "below the 11 pixels of SSIM's window"),
+        (flat(0)[:0], flat(0)[:0], {}, "no pictures"),
+        (flat(0), flat(0), {"only": ["ciede"]}, "no score ciede; there are ab_rmse, psnr"),
+        (flat(0), flat(0), {"only": ["auc_rebalanced"]}, "no score auc_rebalanced"),
+        (flat(0), flat(0), {"prior": np.ones(313)}, "the prior must be 261 shares"),
+        (flat(0), flat(0), {"prior": -np.ones(261)}, "none negative"),
+    ],
+)
+def test_bad_pictures_raise(predicted, true, options, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate.per_picture(predicted, true, **options)
+
+
+def test_scores_of_different_pictures_are_not_paired():
+    with pytest.raises(ValueError, match="same pictures in the same order"):
+        evaluate.paired_difference(np.ones(3), np.ones(4))
+    with pytest.raises(ValueError, match="same pictures in the same order"):
+        evaluate.paired_difference(pd.Series([1.0, 2], ["a", "b"]), pd.Series([1.0, 2], ["b", "a"]))
+    with pytest.raises(ValueError, match="no pictures"):
+        evaluate.summary(pd.DataFrame({"auc": []}))
+
+
+@pytest.fixture
+def pair(tmp_path, dulled, truth):
+    """Two folders of two pictures: a prediction of 48x48 and one of 48x32."""
+    for folder, pictures in (("predicted", dulled), ("true", truth)):
+        (tmp_path / folder).mkdir()
+        images.save(pictures[0], tmp_path / folder / "a.png")
+        images.save(pictures[1][:, :32], tmp_path / folder / "b.png")
+    return tmp_path / "predicted", tmp_path / "true"
+
+
+def test_folders_are_paired_by_name(pair, dulled, truth):
+    (pair[0] / "notes.txt").write_text("not a picture")
+    frame, whole = evaluate.folders(*pair)
+    assert list(frame.index) == ["a", "b"]
+    assert frame.loc["a"].to_dict() == evaluate.per_picture(dulled[:1], truth[:1]).iloc[0].to_dict()
+    pixels = [np.concatenate([p[0].reshape(-1, 3), p[1, :, :32].reshape(-1, 3)]) for p in (dulled, truth)]
+    assert whole == {"ab_wasserstein": evaluate.ab_wasserstein(*pixels)}
+
+
+def test_folders_that_do_not_match_raise(pair, truth, tmp_path):
+    images.save(truth[2], pair[1] / "c.png")
+    with pytest.raises(ValueError, match=r"predicted: no picture named c \(1 missing\)"):
+        evaluate.folders(*pair)
+    images.save(truth[2, :40], pair[0] / "c.png")
+    with pytest.raises(ValueError, match=r"c\.png: .*\(1, 40, 48, 3\) .*\(1, 48, 48, 3\) differ in shape"):
+        evaluate.folders(*pair)
+    images.save(truth[2], pair[0] / "c.jpg")
+    with pytest.raises(ValueError, match=r"c\.jpg and c\.png have the same name"):
+        evaluate.folders(*pair)
+    with pytest.raises(ValueError, match="nowhere: no such folder"):
+        evaluate.folders(tmp_path / "nowhere", pair[1])
+    (pair[1] / "c.png").write_bytes(b"not a picture")
+    (pair[0] / "c.jpg").unlink()
+    with pytest.raises(images.ImageError, match=r"c\.png"):
+        evaluate.folders(*pair)
