@@ -4,9 +4,11 @@ import html
 import json
 import os
 import pathlib
+import re
 
 from colorlib import profiles
 
+GREETING = re.compile(r"WARNING: All log messages before absl::|[IW]0000 |To enable the following instructions:")
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -68,6 +70,20 @@ def write_index(folder, stems):
         table=_table(folder),
     )
     return write_text(folder / "index.html", page)
+
+
+def strip_greetings(path):
+    """Takes out of an executed notebook what TensorFlow says about itself when imported; no setting silences it."""
+    path = pathlib.Path(path)
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", ()):
+            if output.get("name") == "stderr":
+                lines = "".join(output["text"]).splitlines(keepends=True)
+                output["text"] = [line for line in lines if not GREETING.match(line)]
+        if "outputs" in cell:
+            cell["outputs"] = [output for output in cell["outputs"] if output.get("text") != []]
+    write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def render(path, place):

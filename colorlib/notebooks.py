@@ -1,6 +1,7 @@
 """Runs the numbered notebooks of a profile: `python -m colorlib.notebooks --profile quick`."""
 
 import argparse
+import logging
 import os
 import pathlib
 import re
@@ -38,14 +39,13 @@ def execute(path, values, output):
             kernel_name="python3",  # this Python, whatever kernel the notebook was last saved with
             cwd=path.parent,  # as in Jupyter; the bootstrap cell moves to the root
             progress_bar=False,
-            extra_arguments=[
-                "--log-level=CRITICAL"
-            ],  # the kernel's own chatter; errors come back by papermill
+            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own chatter; errors come back by papermill
         )
     except papermill.PapermillExecutionError as error:
         raise CellError(_cell_block(path.stem, error, partial)) from error
     except DeadKernelError as error:
         raise CellError(f"{path.stem}: its Python process died, most often for want of memory") from error
+    gallery.strip_greetings(partial)
     os.replace(partial, output)
     return (time.monotonic() - start) / 60
 
@@ -71,6 +71,7 @@ def collect(run_folder, place):
 def main(arguments=None):
     """Runs the command line; returns the exit status: 0, 1 (a cell failed), 2 (bad input), 130 (Ctrl-C)."""
     options = _parser().parse_args(arguments)
+    logging.disable(logging.CRITICAL)  # papermill and the kernel's client would tell again what is told here
     try:
         if options.address is not None:
             for path in bootstrap.write_address(options.address, ROOT):

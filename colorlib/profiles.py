@@ -19,8 +19,9 @@ import re
 
 import yaml
 
+from colorlib.catalog import NAMES, ROLES
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-ROLES = ("faces", "flowers", "landscapes", "varied")
 # What every notebook must have, since the runner or the person at `make` sets it.
 REQUIRED = {"profile": str, "source": str, "role": str, "image_size": int, "run_folder": str, "seeds": list}
 SECTIONS = ("sources", "shared", "notebooks", "results")
@@ -208,8 +209,8 @@ def _source(role, profile, where, data, sets):
         if data is None:
             raise ProfileError(f"{where} has no source for the role {role!r}: give DATA= or SETS=")
     path = pathlib.Path(data).expanduser()
-    if path.exists():
-        return pathlib.Path(os.path.relpath(path.resolve(), ROOT)).as_posix()
-    if not re.fullmatch(r"[a-z0-9_-]+", str(data)):
-        raise ProfileError(f"no such picture set: {data}")
-    return str(data)
+    if str(data) in NAMES:
+        return data
+    if not path.exists():
+        raise ProfileError(f"{data}: no such file or folder, nor the name of a picture set{hint(str(data), NAMES)}")
+    return pathlib.Path(os.path.relpath(path.resolve(), ROOT)).as_posix()

@@ -1,0 +1,194 @@
+"""The command line: `colorlib colorize`, `colorlib evaluate`, `colorlib data`.
+
+Exit status: 0, or 1 where some files were skipped, 2 where nothing could be done, 130 after Ctrl-C.
+"""
+
+import argparse
+import contextlib
+import csv
+import json
+import os
+import sys
+from pathlib import Path
+
+import colorlib
+
+_EXAMPLES = """examples:
+  colorlib colorize grandfather.jpg --out colored
+  colorlib colorize album/ --out colored --temperature 0.3 --vividness 0.5
+  colorlib evaluate predictions/ originals/ --json
+  colorlib data holiday.zip
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one line."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments=None):
+    """Runs one command and returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, OSError) as error:
+        print(f"colorlib: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ncolorlib: stopped; what was finished is kept", file=sys.stderr)
+        return 130
+
+
+def _parser():
+    parser = _Parser(
+        prog="colorlib",
+        description="Colorizes grey photographs and measures how well that went.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"colorlib {colorlib.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("colorize", help="color photographs; each keeps its own lightness and size")
+    command.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="a picture, or a folder: all pictures in it"
+    )
+    command.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the colored pictures go")
+    command.add_argument("--model", type=Path, metavar="FILE", help="a .keras colorizer in place of the shipped one")
+    command.add_argument(
+        "--temperature", type=float, metavar="T", help="1: cautious and muted; towards 0: decided and saturated"
+    )
+    command.add_argument("--vividness", type=float, metavar="TAU", help="0: the common colors; up to 1: rare ones too")
+    command.add_argument("--gain", type=float, metavar="G", help="multiplies the predicted color; 0 is grey")
+    command.set_defaults(run=_colorize)
+
+    command = commands.add_parser("evaluate", help="score pictures against the true ones of the same names")
+    command.add_argument("predicted", type=Path, metavar="PRED_DIR")
+    command.add_argument("truth", type=Path, metavar="TRUTH_DIR")
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.set_defaults(run=_evaluate)
+
+    command = commands.add_parser("data", help="make a clean picture folder with a manifest out of any source")
+    command.add_argument("source", metavar="SOURCE", help="a name (scenes, flowers, ...), a folder, a .tar or a .zip")
+    command.add_argument("--role", default="varied", help="faces, flowers, landscapes or varied (default)")
+    command.set_defaults(run=_data)
+    return parser
+
+
+def _colorize(options):
+    """Colors each picture it can, reports each it cannot."""
+    from tqdm import tqdm
+
+    from colorlib import colorize, images
+
+    sources, failures, done = [], [], 0
+    for path in options.files:
+        try:
+            sources += _pictures_of(path, options.out)
+        except images.ImageError as error:
+            failures.append(error)
+    targets = _targets([source for source, _ in sources], [options.out / below for _, below in sources])
+    if sources:
+        options.out.mkdir(parents=True, exist_ok=True)
+        with _tensorflow_greeting_silenced():
+            import keras  # noqa: F401
+        model = colorize.load(options.model)
+        colorize.set_dials(model, temperature=options.temperature, tau=options.vividness, gain=options.gain)
+    # No bar where nobody looks at it: in a script's log it would be noise.
+    for (source, _), target in tqdm(list(zip(sources, targets, strict=True)), unit="picture", disable=None):
+        try:
+            colored = colorize.colorize(model, images.load(source))
+        except images.ImageError as error:
+            failures.append(error)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        images.save(colored, target)
+        done += 1
+    for error in failures:
+        print(f"colorlib: skipped {' '.join(str(error).split())}", file=sys.stderr)
+    return 0 if not failures else 1 if done else 2
+
+
+def _evaluate(options):
+    from colorlib import evaluate
+
+    frame, set_scores = evaluate.folders(options.predicted, options.truth)
+    scores = evaluate.summary(frame)
+    if options.json:
+        print(json.dumps({"pictures": len(frame), "scores": scores, "set_scores": set_scores}, indent=2))
+        return 0
+    print(f"{len(frame)} pictures{'mean':>19}   95 % interval")
+    for name, score in scores.items():
+        print(f"{name:22} {score['mean']:9.3f}   {score['low']:.3f} .. {score['high']:.3f}")
+    for name, score in set_scores.items():
+        print(f"{name:22} {score:9.3f}   of the whole set")
+    return 0
+
+
+def _data(options):
+    from colorlib import catalog
+
+    folder = catalog.prepare(options.source, role=options.role)
+    with open(folder / "manifest.csv", newline="", encoding="utf-8") as file:
+        splits = [row["split"] for row in csv.DictReader(file)]
+    with open(folder / "rejects.csv", newline="", encoding="utf-8") as file:
+        rejected = sum(1 for _ in csv.DictReader(file))
+    parts = ", ".join(f"{splits.count(name)} {name}" for name in catalog.SPLITS)
+    print(f"{len(splits)} pictures ({parts}), {rejected} rejected")
+    print(folder)
+    return 0
+
+
+def _pictures_of(path, out):
+    """The pictures that a FILE argument means: [(path, path below --out without its suffix)]. Raises ImageError."""
+    from colorlib import images
+
+    if not path.is_dir():
+        if not path.exists():
+            raise images.ImageError(str(path), "no such file or folder")
+        return [(path, Path(path.stem))]
+    if out.resolve() == path.resolve():
+        raise ValueError(f"--out {out} is the folder that is read; name another")
+    found = sorted(
+        each
+        for each in path.rglob("*")
+        if each.suffix.lower() in images.EXTENSIONS and each.is_file()
+        if out.resolve() not in each.resolve().parents  # what an earlier run made
+    )
+    if not found:
+        raise images.ImageError(str(path), "no picture in this folder")
+    return [(each, each.relative_to(path).with_suffix("")) for each in found]
+
+
+def _targets(sources, wanted):
+    """Where each colored picture goes: a JPEG for a JPEG, else PNG; no two the same and none of the sources."""
+    taken = {os.path.realpath(source).casefold() for source in sources}
+    targets = []
+    for source, want in zip(sources, wanted, strict=True):
+        suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe") else ".png"
+        target, number = want.with_name(want.name + suffix), 2
+        while os.path.realpath(target).casefold() in taken:
+            target, number = want.with_name(f"{want.name}-{number}{suffix}"), number + 1
+        taken.add(os.path.realpath(target).casefold())
+        targets.append(target)
+    return targets
+
+
+@contextlib.contextmanager
+def _tensorflow_greeting_silenced():
+    """TensorFlow writes to file descriptor 2 while it is imported, before any of its settings apply."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
