@@ -8,7 +8,9 @@ import re
 
 from colorlib import profiles
 
-GREETING = re.compile(r"WARNING: All log messages before absl::|[IW]0000 |To enable the following instructions:")
+GREETING = re.compile(
+    r"WARNING: All log messages before absl::|[IW]0000 |E0000 .*cuda|To enable the following instruct"
+)
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">

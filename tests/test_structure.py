@@ -1,0 +1,139 @@
+"""The shape that DESIGN.md promises: small modules, imports that point strictly down, nothing heavy at import."""
+
+import ast
+import importlib
+import io
+import pathlib
+import subprocess
+import sys
+import time
+import tokenize
+
+import pytest
+
+import colorlib
+
+PACKAGE = pathlib.Path(colorlib.__file__).parent
+# Each row may import from the rows above it only; a folder counts as one module.
+LAYERS = (
+    {"bootstrap", "color"},
+    {"images", "losses", "metrics", "models", "scenes"},
+    {"sources", "pipeline"},
+    {"catalog", "video"},
+    {"training", "colorize", "evaluate"},
+    {"report"},
+    {"profiles"},
+    {"gallery"},
+    {"notebooks", "__main__"},
+)
+LEVELS = {module: level for level, modules in enumerate(LAYERS) for module in modules}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(path, package=PACKAGE):
+    return path.relative_to(package).parts[0].removesuffix(".py")
+
+
+def imported_modules(source):
+    """The modules of colorlib that a source text imports anywhere, at the top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            root, _, rest = name.partition(".")
+            if root == "colorlib" and rest:
+                found.add(rest.split(".")[0])
+    return found
+
+
+def upward_imports(module, source):
+    return sorted(other for other in imported_modules(source) if other != module and LEVELS[other] >= LEVELS[module])
+
+
+def code_lines(path):
+    """Lines that hold code: no blank ones, comments or docstrings."""
+    source = path.read_text(encoding="utf-8")
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
+            lines.update(range(token.start[0], token.end[0] + 1))
+    lines.discard(len(source.splitlines()) + 1)  # the end marker
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node, clean=False):
+            lines -= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(lines)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_strictly_down(path):
+    module = module_of(path)
+    if module == "__init__":
+        assert imported_modules(path.read_text(encoding="utf-8")) == set()
+        return
+    assert module in LEVELS, f"say in LAYERS where {module} stands"
+    assert upward_imports(module, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "upward"),
+    [
+        ("images", "from colorlib import color", []),
+        ("images", "def f():\n    from colorlib import report", ["report"]),
+        ("images", "import colorlib.scenes", ["scenes"]),
+        ("models", "from colorlib.models.stride import lightness_input", []),
+        ("color", "from colorlib.models.unet import unet", ["models"]),
+    ],
+)
+def test_an_upward_import_is_seen(module, source, upward):
+    assert upward_imports(module, source) == upward
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_is_read_in_one_sitting(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+def test_the_package_stays_small():
+    assert sum(code_lines(path) for path in FILES) < 2500
+
+
+def test_code_lines_leave_out_what_is_no_code(tmp_path):
+    path = tmp_path / "small.py"
+    path.write_text(
+        '"""Two\nlines."""\n\n# why\nx = 1  # what\n\n\ndef f():\n    """Doc."""\n    return [\n        x,\n    ]\n'
+    )
+    assert code_lines(path) == 5  # x, def, and the three lines of the return
+
+
+def test_import_is_quick_and_loads_nothing_heavy():
+    heavy = ("tensorflow", "keras", "skimage", "pandas", "matplotlib", "cv2", "scipy", "albumentations")
+    script = f"import sys, colorlib; print([name for name in {heavy!r} if name in sys.modules])"
+    times = []
+    for _ in range(3):  # the fastest of three: other programs run on this machine too
+        start = time.perf_counter()
+        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        times.append(time.perf_counter() - start)
+        assert run.stdout.strip() == "[]"
+    assert min(times) < 0.3, "seconds for a whole Python process"
+
+
+@pytest.mark.parametrize("module", ["images", "catalog", "profiles", "notebooks", "gallery", "__main__"])
+def test_what_needs_no_network_loads_no_tensorflow(module):
+    script = (
+        f"import sys, colorlib.{module}; "
+        "print([name for name in ('tensorflow', 'keras', 'skimage', 'pandas') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_submodules_load_on_first_use_and_unknown_ones_are_attribute_errors():
+    assert colorlib.color is importlib.import_module("colorlib.color")
+    assert {"color", "models", "report"} <= set(dir(colorlib))
+    with pytest.raises(AttributeError, match="has no attribute 'colour'"):
+        _ = colorlib.colour
