@@ -51,9 +51,9 @@ def execute(path, values, output):
 
 
 def collect(run_folder, place):
-    """Copies each result.json under `run_folder` into the folder `place`, which appears whole or not at all.
+    """Copies the result.json files under `run_folder`, as they lie, into `place`, which appears whole or not at all.
 
-    RUN_FOLDER/l2/seed0/result.json becomes PLACE/l2-seed0.json. Raises ValueError if there is none.
+    Raises ValueError if there is none.
     """
     run_folder, place = pathlib.Path(run_folder), pathlib.Path(place)
     found = sorted(run_folder.rglob("result.json"))
@@ -61,10 +61,10 @@ def collect(run_folder, place):
         raise ValueError(f"the run left no result.json under {run_folder}")
     beside = place.with_name(f".{place.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
     for path in found:
-        name = "-".join(path.parent.relative_to(run_folder).parts) or "result"
-        shutil.copyfile(path, beside / f"{name}.json")
+        target = beside / path.relative_to(run_folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
     os.replace(beside, place)
 
 

@@ -130,7 +130,7 @@ def plan(name, folder, *, data=None, sets=None, only=(), seeds=None, results=Fal
         for role, own_seeds in profile["results"].get(stem, {}).items():
             _check_role(role, f"{where}, results of {stem}")
             for seed in own_seeds if seeds is None else seeds:
-                place = f"data/runs/{name}/results/{stem}/{role}-seed{seed}"
+                place = f"data/runs/results/{name}/{stem}/{role}-seed{seed}"
                 runs.append(run(stem, place, role=role, seeds=[seed]))
     if not runs:
         raise ProfileError(f"{where} lists no results for {', '.join(chosen)}")

@@ -34,16 +34,16 @@ def module_of(path, package=PACKAGE):
     return path.relative_to(package).parts[0].removesuffix(".py")
 
 
-def imported_modules(source):
-    """The modules of colorlib that a source text imports anywhere, at the top or inside a function."""
+def imported_modules(source, package=("colorlib",)):
+    """The modules of colorlib that a source text in `package` imports anywhere, at the top or inside a function."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative import"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            names = [".".join([*above, *filter(None, [node.module]), alias.name]) for alias in node.names]
         for name in names:
             root, _, rest = name.partition(".")
             if root == "colorlib" and rest:
@@ -51,8 +51,9 @@ def imported_modules(source):
     return found
 
 
-def upward_imports(module, source):
-    return sorted(other for other in imported_modules(source) if other != module and LEVELS[other] >= LEVELS[module])
+def upward_imports(module, source, package=("colorlib",)):
+    imported = imported_modules(source, package) - {module}
+    return sorted(other for other in imported if LEVELS[other] >= LEVELS[module])
 
 
 def code_lines(path):
@@ -76,7 +77,8 @@ def test_imports_point_strictly_down(path):
         assert imported_modules(path.read_text(encoding="utf-8")) == set()
         return
     assert module in LEVELS, f"say in LAYERS where {module} stands"
-    assert upward_imports(module, path.read_text(encoding="utf-8")) == []
+    package = ("colorlib", *path.relative_to(PACKAGE).parent.parts)
+    assert upward_imports(module, path.read_text(encoding="utf-8"), package) == []
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,11 @@ def test_imports_point_strictly_down(path):
 )
 def test_an_upward_import_is_seen(module, source, upward):
     assert upward_imports(module, source) == upward
+
+
+def test_relative_imports_are_followed():
+    assert imported_modules("from .. import color", ("colorlib", "scenes")) == {"color"}
+    assert imported_modules("from .brushes import band", ("colorlib", "scenes")) == {"scenes"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -1,0 +1,473 @@
+"""The runner of the notebooks, on tiny ones made here; what each profile asks for; the anatomy of the real ones."""
+
+import ast
+import collections
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from colorlib import bootstrap, gallery, notebooks, profiles
+
+ROOT = profiles.ROOT
+SOURCES = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+RENDERED = sorted((ROOT / "notebooks" / "rendered").glob("*.ipynb"))
+PARAMETERS = """\
+profile = "quick"
+source = "scenes"
+role = "faces"
+image_size = 64
+run_folder = "data/runs/tiny"
+seeds = [0]"""
+QUICK = "sources: {faces: scenes, flowers: scenes}\n"
+
+
+def make_notebook(*code, parameters=PARAMETERS, title="# 01 · Tiny"):
+    texts = [("markdown", title), ("code", parameters), *(("code", text) for text in code)]
+    cells = []
+    for number, (kind, text) in enumerate(texts):
+        cell = {"cell_type": kind, "id": str(number), "metadata": {}, "source": text}
+        if kind == "code":
+            cell |= {"outputs": [], "execution_count": None}
+        if text is parameters:
+            cell["metadata"] = {"tags": ["parameters"]}
+        cells.append(cell)
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A function that makes a small checkout of notebooks and profiles, which the runner takes for the real one."""
+
+    def make(sources, **yamls):
+        folder = tmp_path / "checkout" / "notebooks"
+        (folder / "profiles").mkdir(parents=True)
+        for stem, notebook in sources.items():
+            (folder / f"{stem}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+        for name, text in yamls.items():
+            (folder / "profiles" / f"{name}.yaml").write_text(text, encoding="utf-8")
+        monkeypatch.chdir(folder.parent)
+        for module in (profiles, notebooks):
+            monkeypatch.setattr(module, "ROOT", folder.parent)
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("yaml", "options", "message"),
+    [
+        (QUICK, {"name": "quik"}, "unknown profile 'quik'; did you mean quick?"),
+        ("sources: [", {}, "is not YAML"),
+        ("- quick", {}, "is not a mapping"),
+        ("sauces: {}", {}, "unknown section 'sauces'; did you mean sources?"),
+        ("sources: {face: scenes}", {}, "unknown role 'face'; did you mean faces?"),
+        (QUICK + "shared: {epocs: 3}", {}, "no notebook has the parameter 'epocs'; did you mean epochs?"),
+        (QUICK + "notebooks: {02_othr: {}}", {}, "unknown notebook '02_othr'; did you mean 02_other?"),
+        (
+            QUICK + "notebooks: {01_tiny: {epochs: 3}}",
+            {},
+            "notebook 01_tiny: unknown parameter 'epochs'; there are: profile",
+        ),
+        (QUICK + "notebooks: {02_other: {epochs: many}}", {}, "epochs = 'many' is not a int, such as 5"),
+        (QUICK + "notebooks: {02_other: {epochs: true}}", {}, "epochs = True is not a int"),
+        (QUICK + "notebooks: {02_other: {epochs: 2.5}}", {}, "epochs = 2.5 is not a int"),
+        (QUICK + "shared: {seeds: [0, x]}", {}, r"seeds = \[0, 'x'\] is not a list, such as \[0\]"),
+        (QUICK + "shared: {seeds: 0}", {}, "seeds = 0 is not a list"),
+        (QUICK + "shared: {role: cats}", {}, "unknown role 'cats'"),
+        ("sources: {faces: scenes}", {}, "no source for the role 'flowers': give DATA= or SETS="),
+        (
+            QUICK,
+            {"data": "scenery"},
+            "scenery: no such file or folder, nor the name of a picture set; did you mean scenes",
+        ),
+        (QUICK, {"data": "nowhere/set.tar"}, "nowhere/set.tar: no such file or folder"),
+        (QUICK, {"sets": "nowhere"}, "SETS=nowhere: no set for the role 'faces' there .looked for faces, faces.tar"),
+        (QUICK, {"only": ["7"]}, "unknown notebook '7'; there are: 01_tiny, 02_other"),
+        (QUICK, {"results": True}, "profile 'quick' lists no results for 01_tiny, 02_other"),
+        (QUICK, {"results": True, "data": "scenes"}, "give SETS=FOLDER"),
+        (QUICK + "results: {01_tiny: {cats: [0]}}", {"results": True}, "results of 01_tiny: unknown role 'cats'"),
+    ],
+)
+def test_bad_input_is_one_clear_message_before_anything_runs(checkout, yaml, options, message):
+    other = PARAMETERS.replace('"faces"', '"flowers"') + "\nepochs = 5\nrate = 0.1"
+    folder = checkout({"01_tiny": make_notebook(), "02_other": make_notebook(parameters=other)}, quick=yaml)
+    with pytest.raises(profiles.ProfileError, match=message) as caught:
+        profiles.plan(options.pop("name", "quick"), folder, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        (PARAMETERS + "\nwidth = 2 * 8", "`width = 2 . 8` in the parameters cell is not a literal"),
+        (PARAMETERS + "\nimport os", "`import os` in the parameters cell is not a literal"),
+        (PARAMETERS.replace("image_size = 64", ""), "the parameters cell lacks `image_size` .int"),
+        (PARAMETERS.replace('"faces"', '"cats"'), "role 'cats' is none of faces"),
+    ],
+)
+def test_a_parameters_cell_holds_flat_literals(parameters, message):
+    with pytest.raises(profiles.ProfileError, match=f"01_tiny: .*{message}"):
+        profiles.parameters(make_notebook(parameters=parameters), "01_tiny")
+
+
+def test_exactly_one_cell_is_tagged():
+    with pytest.raises(profiles.ProfileError, match="0 cells are tagged `parameters`"):
+        profiles.parameters({"cells": []}, "01_tiny")
+    twice = make_notebook()
+    twice["cells"].append(twice["cells"][1])
+    with pytest.raises(profiles.ProfileError, match="2 cells are tagged `parameters`"):
+        profiles.parameters(twice, "01_tiny")
+
+
+def test_a_file_that_is_no_notebook_is_named(tmp_path):
+    (tmp_path / "01_tiny.ipynb").write_text("{")
+    with pytest.raises(profiles.ProfileError, match="01_tiny.ipynb is not a notebook"):
+        profiles.source_notebooks(tmp_path)
+    with pytest.raises(profiles.ProfileError, match="no numbered notebook in"):
+        profiles.source_notebooks(tmp_path / "nowhere")
+
+
+def test_the_plan_fills_in_what_differs(checkout):
+    other = PARAMETERS.replace('"faces"', '"flowers"') + "\nepochs = 5\nrate = 0.1"
+    yaml = "shared: {epochs: 2, image_size: 32, rate: 1}\nnotebooks: {02_other: {epochs: 9}}\n"
+    folder = checkout({"01_tiny": make_notebook(), "02_other": make_notebook(parameters=other)}, quick=QUICK + yaml)
+    (first, tiny), (second, other) = profiles.plan("quick", folder, data="scenes", seeds=[3, 4])
+    assert (first, second) == ("01_tiny", "02_other")
+    assert tiny == {
+        "profile": "quick",
+        "source": "scenes",
+        "role": "faces",
+        "image_size": 32,
+        "run_folder": "data/runs/quick/01_tiny",
+        "seeds": [3, 4],
+    }
+    assert (other["epochs"], other["rate"], other["role"]) == (9, 1, "flowers")
+    assert [stem for stem, _ in profiles.plan("quick", folder, only=["2"])] == ["02_other"]
+
+
+def test_sets_give_each_role_its_own_source_relative_to_the_root(checkout, tmp_path):
+    other = PARAMETERS.replace('"faces"', '"flowers"')
+    folder = checkout({"01_tiny": make_notebook(), "02_other": make_notebook(parameters=other)}, quick=QUICK)
+    (tmp_path / "sets" / "faces").mkdir(parents=True)
+    (tmp_path / "sets" / "flowers.tar").touch()
+    runs = profiles.plan("quick", folder, sets=tmp_path / "sets")
+    assert [values["source"] for _, values in runs] == ["../sets/faces", "../sets/flowers.tar"]
+
+
+def test_results_are_one_run_for_each_role_and_seed(checkout):
+    yaml = QUICK + "results: {01_tiny: {faces: [0, 1], flowers: [0]}}"
+    folder = checkout({"01_tiny": make_notebook()}, quick=yaml)
+    runs = [values for _, values in profiles.plan("quick", folder, results=True)]
+    assert [(values["role"], values["seeds"]) for values in runs] == [("faces", [0]), ("faces", [1]), ("flowers", [0])]
+    assert runs[1]["run_folder"] == "data/runs/results/quick/01_tiny/faces-seed1"
+
+
+WRITE_RESULT = """\
+import json, pathlib
+folder = pathlib.Path("..") / run_folder / "l2"
+folder.mkdir(parents=True)
+result = {"experiment": "tiny", "variant": "l2", "seed": seeds[0], "data": {"name": source, "digest": "0"},
+          "scores": {"ciede2000": {"mean": 7.25, "low": 7.0, "high": 7.5}}}
+(folder / "result.json").write_text(json.dumps(result))
+print("trained on", source)"""
+
+
+def test_training_all_leaves_executed_copies_a_page_and_renderings(checkout, capsys):
+    folder = checkout({"01_tiny": make_notebook(WRITE_RESULT)}, quick=QUICK)
+    assert notebooks.main(["--seeds", "5", "--render"]) == 0
+    assert re.search(r"01_tiny \.+ +0\.\d min\n", capsys.readouterr().out)
+    run = folder.parent / "data" / "runs" / "quick"
+    assert "trained on scenes" in (run / "01_tiny.ipynb").read_text()
+    assert json.loads((run / "01_tiny" / "l2" / "result.json").read_text())["seed"] == 5
+    page = (run / "index.html").read_text(encoding="utf-8")
+    assert '<a href="01_tiny.html">01 · Tiny</a>' in page and "7.2" in page
+    assert "trained on scenes" in (run / "01_tiny.html").read_text(encoding="utf-8")
+    rendered = (folder / "rendered" / "01_tiny.ipynb").read_text(encoding="utf-8")
+    assert "trained on scenes" in rendered and 'papermill":' not in rendered and str(folder) not in rendered
+    assert not list(run.glob("*partial*"))
+
+
+def test_results_are_collected_once(checkout, capsys):
+    folder = checkout({"01_tiny": make_notebook(WRITE_RESULT)}, quick=QUICK + "results: {01_tiny: {faces: [2]}}")
+    assert notebooks.main(["--results"]) == 0
+    place = folder / "results" / "quick" / "01_tiny" / "faces-seed2"
+    assert json.loads((place / "l2" / "result.json").read_text())["seed"] == 2
+    assert notebooks.main(["--results"]) == 0
+    assert capsys.readouterr().out.endswith("01_tiny faces-seed2: there already\n")
+
+
+def test_collecting_nothing_is_an_error_and_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="left no result.json under"):
+        notebooks.collect(tmp_path, tmp_path / "results" / "faces-seed0")
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_first_failure_stops_and_is_readable(checkout, capsys):
+    failing = make_notebook("pictures = []\nraise ValueError(f'{source}: no picture in there')")
+    folder = checkout({"01_bad": failing, "02_next": make_notebook()}, quick=QUICK)
+    assert notebooks.main([]) == 1
+    error = capsys.readouterr().err
+    assert "01_bad failed in this cell" in error
+    assert ">   2 | raise ValueError" in error and "    1 | pictures = []" in error
+    assert "\nValueError: scenes: no picture in there\n" in error
+    assert "data/runs/quick/01_bad.partial.ipynb" in error and "Traceback" not in error
+    run = folder.parent / "data" / "runs" / "quick"
+    assert [path.name for path in run.iterdir()] == ["01_bad.partial.ipynb"]
+
+
+def test_a_kernel_that_dies_is_said_to(checkout, capsys):
+    checkout({"01_bad": make_notebook("import os\nos._exit(9)")}, quick=QUICK)
+    assert notebooks.main([]) == 1
+    assert "01_bad: its Python process died" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_and_leaves_no_process(checkout):
+    mark = "kernel-pid"
+    waiting = f"import os, pathlib, time\npathlib.Path('{mark}').write_text(str(os.getpid()))\ntime.sleep(60)"
+    folder = checkout({"01_wait": make_notebook(waiting)}, quick=QUICK)
+    script = (
+        "import pathlib, sys\nfrom colorlib import notebooks, profiles\n"
+        "notebooks.ROOT = profiles.ROOT = pathlib.Path.cwd()\nsys.exit(notebooks.main([]))"
+    )
+    run = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 60
+    while not (folder / mark).is_file() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    kernel = int((folder / mark).read_text())
+    run.send_signal(signal.SIGINT)
+    _, error = run.communicate(timeout=30)
+    assert (run.returncode, error) == (130, "stopped; what was finished is kept\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(kernel, 0)
+
+
+def test_bad_arguments_exit_with_2_and_one_line(checkout, capsys):
+    checkout({"01_tiny": make_notebook()}, quick=QUICK)
+    assert notebooks.main(["--profile", "quik"]) == 2
+    assert capsys.readouterr().err == "unknown profile 'quik'; did you mean quick?\n"
+
+
+def test_tensorflows_greeting_is_taken_out_and_nothing_else(tmp_path):
+    notebook = make_notebook("1")
+    noise = ["WARNING: All log messages before absl::InitializeLog() is called\n", "I0000 00:00 port.cc:153] oneDNN\n"]
+    notebook["cells"][1]["outputs"] = [
+        {"output_type": "stream", "name": "stderr", "text": [*noise, "UserWarning: keep me\n"]},
+        {"output_type": "stream", "name": "stderr", "text": noise},
+        {"output_type": "stream", "name": "stdout", "text": ["I0000 printed\n"]},
+    ]
+    path = tmp_path / "01_tiny.ipynb"
+    path.write_text(json.dumps(notebook))
+    gallery.strip_greetings(path)
+    outputs = json.loads(path.read_text())["cells"][1]["outputs"]
+    assert [output["text"] for output in outputs] == [["UserWarning: keep me\n"], ["I0000 printed\n"]]
+
+
+def test_the_address_is_written_everywhere_from_one_place(tmp_path):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    before = bootstrap.address(tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    notebook = tmp_path / "notebooks" / "01_tiny.ipynb"
+    tiny = make_notebook(bootstrap.cell(tmp_path), title="# 01 · Tiny\n\n" + bootstrap.badge(tmp_path, "01_tiny"))
+    notebook.write_text(json.dumps(tiny))
+    (tmp_path / "README.md").write_text(f"{before}/issues and {before}-two")
+    bootstrap.write_address("https://github.com/someone/lab.git", tmp_path)
+    assert bootstrap.address(tmp_path) == "https://github.com/someone/lab"
+    cells = json.loads(notebook.read_text())["cells"]
+    assert cells[2]["source"] == bootstrap.cell(tmp_path)
+    assert "github/someone/lab/blob/main/notebooks/01_tiny.ipynb" in cells[0]["source"]
+    assert (tmp_path / "README.md").read_text() == f"https://github.com/someone/lab/issues and {before}-two"
+    with pytest.raises(ValueError, match="does not read https://github.com/OWNER/NAME"):
+        bootstrap.write_address("github.com/someone", tmp_path)
+
+
+def test_the_bootstrap_cell_moves_to_the_root(tmp_path, monkeypatch):
+    (tmp_path / "colorlib").mkdir()
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    exec(bootstrap.cell(ROOT), {})
+    assert pathlib.Path.cwd() == tmp_path and sys.path[0] == str(tmp_path)
+
+
+def make(*arguments, cwd=ROOT):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(["make", *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_make_alone_prints_every_target():
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.+)$", text, re.MULTILINE).group(1).split()
+    shown = make().stdout
+    assert all(re.search(rf"^  {target} +\w", shown, re.MULTILINE) for target in targets)
+    assert {"train-all", "test", "lint", "bench", "results", "render", "clean"} <= set(targets)
+
+
+def test_make_says_which_python_it_needs(tmp_path):
+    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    run = make("setup", "PYTHON=false", cwd=tmp_path)
+    assert run.returncode != 0 and "This needs Python 3.11, 3.12 or 3.13" in run.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_make_passes_names_with_spaces_on():
+    run = make("-n", "train-all", "DATA=my photos", "PROFILE=photos", "SEEDS=0 1", "ONLY=1 9")
+    assert '--profile "photos" --data "my photos"' in run.stdout and "--only 1 9 --seeds 0 1" in run.stdout
+
+
+# What follows looks at the real notebooks.
+
+
+def text_of(cell):
+    return "".join(cell["source"])
+
+
+def anatomy_faults(notebook, stem, root=ROOT):
+    """What a source notebook lacks of DESIGN.md's anatomy, as sentences."""
+    cells = notebook["cells"]
+    code = [text_of(cell) for cell in cells if cell["cell_type"] == "code"]
+    title, number = text_of(cells[0]), stem.split("_")[0]
+    trees = [ast.parse(re.sub(r"^[%!].*$", "", text, flags=re.MULTILINE)) for text in code]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    strings = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    scaling = [
+        node
+        for node in nodes
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div)
+        for side in (node.left, node.right)
+        if isinstance(side, ast.Constant) and side.value in (127.5, 128, 255)
+    ]
+    plots = [len(re.findall(r"^.*\b(plt|axes|axis|ax)\b.*$", text, re.MULTILINE)) for text in code]
+    lines = [line for text in code for line in text.splitlines() if line.strip()]
+    rules = {
+        "at most 25 cells": len(cells) <= 25,
+        "at most 25 lines a cell": all(len(text_of(cell).splitlines()) <= 25 for cell in cells),
+        "at most 150 lines of code": len(lines) <= 150,
+        "a title `# NN · Title`": title.startswith(f"# {number} · "),
+        "the Colab badge in the title cell": bootstrap.badge(root, stem) in title,
+        "the question, what it reads and writes": all(
+            word in title.lower() for word in ("question", "reads", "writes")
+        ),
+        "the bootstrap cell second": text_of(cells[1]) == bootstrap.cell(root),
+        "versions printed in the third cell": "__version__" in text_of(cells[2]),
+        "the parameters fourth": "parameters" in cells[3]["metadata"].get("tags", ()),
+        "6 to 10 parameters": 6 <= len(profiles.parameters(notebook, stem)) <= 10,
+        "imports in the second and third cell only": not any(
+            isinstance(node, ast.Import | ast.ImportFrom) for tree in trees[2:] for node in ast.walk(tree)
+        ),
+        "a conclusion last": cells[-1]["cell_type"] == "markdown" and "conclusion" in text_of(cells[-1]).lower(),
+        "no classes": not any(isinstance(node, ast.ClassDef) for node in nodes),
+        "no outputs": not any(cell.get("outputs") or cell.get("execution_count") for cell in cells),
+        "no absolute paths": not any(re.match(r"/\w|~|[A-Za-z]:[\\/]", string) for string in strings),
+        "no scaling arithmetic": not scaling,
+        "at most 5 lines of matplotlib a cell": max(plots, default=0) <= 5,
+        "no `if smoke` or `if profile`": not re.search(r"\bif (not )?(smoke|profile)\b", "\n".join(code)),
+    }
+    return [rule for rule, kept in rules.items() if not kept]
+
+
+def not_modules(source):
+    """The names that a source text imports `from` somewhere and that are no modules."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [name for name in names if importlib.util.find_spec(name) is None]
+    return found
+
+
+def functions_defined_twice(all_notebooks):
+    places = collections.defaultdict(set)
+    for stem, notebook in all_notebooks.items():
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                for node in ast.walk(ast.parse(re.sub(r"^[%!].*$", "", text_of(cell), flags=re.MULTILINE))):
+                    if isinstance(node, ast.FunctionDef):
+                        places[node.name].add(stem)
+    return {name: sorted(stems) for name, stems in places.items() if len(stems) > 1}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_anatomy(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert anatomy_faults(notebook, path.stem) == []
+    assert not_modules(text_of(notebook["cells"][2])) == []
+
+
+def test_no_function_is_defined_in_two_notebooks():
+    found = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in SOURCES}
+    assert functions_defined_twice(found) == {}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
+def test_each_profile_fits_the_notebooks(path):
+    assert profiles.load(path.stem, ROOT / "notebooks")["shared"]
+    if SOURCES:
+        assert len(profiles.plan(path.stem, ROOT / "notebooks", data="scenes")) == len(SOURCES)
+
+
+@pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.stem)
+def test_a_rendering_is_of_the_present_code_and_of_no_machine(path):
+    source = json.loads((ROOT / "notebooks" / path.name).read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    rendered = [
+        text_of(cell)
+        for cell in json.loads(text)["cells"]
+        if cell["cell_type"] == "code" and "injected-parameters" not in cell["metadata"].get("tags", ())
+    ]
+    assert rendered == [text_of(cell) for cell in source["cells"] if cell["cell_type"] == "code"], "run make render"
+    assert '"output_type": "error"' not in text
+    assert str(ROOT) not in text
+
+
+def good_notebook():
+    title = f"# 01 · Tiny\n\n{bootstrap.badge(ROOT, '01_tiny')}\n\n**Question.** Reads scenes, writes nothing."
+    notebook = make_notebook("1 + 1", title=title)
+    made = make_notebook(bootstrap.cell(ROOT), "import keras\n\nprint(keras.__version__)")["cells"][2:]
+    notebook["cells"][1:1] = made
+    notebook["cells"].append({"cell_type": "markdown", "id": "9", "metadata": {}, "source": "## Conclusion\n\nTwo."})
+    return notebook
+
+
+def test_a_good_notebook_has_no_fault():
+    assert anatomy_faults(good_notebook(), "01_tiny") == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "text", "fault"),
+    [
+        (0, "# Tiny", "a title `# NN · Title`"),
+        (1, "import os", "the bootstrap cell second"),
+        (2, "import keras", "versions printed in the third cell"),
+        (4, "x = 1\n" * 26, "at most 25 lines a cell"),
+        (4, "x = 1\n" * 160, "at most 150 lines of code"),
+        (4, "class Net:\n    pass", "no classes"),
+        (4, "import keras", "imports in the second and third cell only"),
+        (4, 'open("/data/faces.tar")', "no absolute paths"),
+        (4, "ab = picture / 127.5 - 1", "no scaling arithmetic"),
+        (4, "if smoke:\n    epochs = 1", "no `if smoke` or `if profile`"),
+        (4, "ax.plot(x)\n" * 6, "at most 5 lines of matplotlib a cell"),
+        (5, "The end.", "a conclusion last"),
+    ],
+)
+def test_each_fault_is_seen(cell, text, fault):
+    notebook = good_notebook()
+    notebook["cells"][cell]["source"] = text
+    assert fault in anatomy_faults(notebook, "01_tiny")
+
+
+def test_names_in_place_of_modules_and_twins_are_seen():
+    assert not_modules("from json import loads, decoder\nimport os") == ["json.loads"]
+    one, two = make_notebook("def show(x):\n    return x"), make_notebook("def show(y):\n    return 2 * y")
+    assert functions_defined_twice({"01_a": one, "02_b": two}) == {"show": ["01_a", "02_b"]}
