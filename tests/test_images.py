@@ -1,0 +1,439 @@
+"""The gate: each kind of awkward file is made here, and shows the same picture as the plain one or is refused."""
+
+import errno
+import io
+import pathlib
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image, ImageCms
+
+from colorlib import images
+
+AWKWARD = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "awkward"
+TURNED_BACK = {  # EXIF orientation -> how a camera that writes it stores an upright picture
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.transpose(1, 0, 2),
+    6: lambda p: np.rot90(p),
+    7: lambda p: p[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda p: np.rot90(p, -1),
+}
+
+
+@pytest.fixture(scope="module")
+def picture():
+    """A smooth colorful picture without symmetry, uint8 (48, 64, 3)."""
+    y, x = np.mgrid[0:48, 0:64] / 64
+    waves = np.stack([np.sin(3 * x + y), np.cos(2 * y - x), np.sin(4 * y * x + 1)], axis=-1)
+    return np.rint(127.5 + 100 * waves).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def luma(picture):
+    return np.asarray(Image.fromarray(picture).convert("L"))
+
+
+def encoded(image, kind="PNG", **options):
+    file = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(file, kind, **options)
+    return file.getvalue()
+
+
+def wide_gamut_profile():
+    """Adobe-RGB-like ICC profile (gamma 2.2, primaries adapted to D50), built tag by tag as the format asks."""
+
+    def xyz(*values):
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IHxx", 1, round(2.2 * 256))
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"wide\0" + bytes(78 + 3)
+    tags = {
+        b"desc": text,
+        b"cprt": b"text\0\0\0\0none\0\0\0\0",
+        b"wtpt": xyz(0.9642, 1, 0.8249),
+        b"rXYZ": xyz(0.60974, 0.31111, 0.01947),
+        b"gXYZ": xyz(0.20528, 0.62567, 0.06087),
+        b"bXYZ": xyz(0.14919, 0.06322, 0.74457),
+        b"rTRC": curve,
+        b"gTRC": curve,
+        b"bTRC": curve,
+    }
+    offset, table, body = 132 + 12 * len(tags), b"", b""
+    for name, data in tags.items():
+        table += name + struct.pack(">II", offset + len(body), len(data))
+        body += data
+    head = struct.pack(">I4xI4s4s4s12x", offset + len(body), 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    head += b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061) + bytes(48)
+    return head + struct.pack(">I", len(tags)) + table + body
+
+
+def in_wide_gamut(picture):
+    """The numbers that show `picture` under `wide_gamut_profile`, computed from the definitions."""
+    linear = picture / 255
+    linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
+    # Both to XYZ under D50.
+    srgb = [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
+    wide = [[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]]
+    linear = linear @ np.array(srgb).T @ np.linalg.inv(np.array(wide)).T
+    return np.rint(255 * linear.clip(0, 1) ** (1 / 2.2)).astype(np.uint8)
+
+
+def png_of(chunks):
+    """A PNG file of (kind, data) chunks."""
+    crcs = [struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks]
+    parts = [struct.pack(">I", len(data)) + kind + data for kind, data in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(part + crc for part, crc in zip(parts, crcs, strict=True))
+
+
+def png16(values):
+    """A PNG of 16 bits per channel, which Pillow cannot write in color: uint16 (H, W) or (H, W, 3)."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    height, width, kind = *values.shape[:2], 0 if values.ndim == 2 else 2
+    head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    return png_of([(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")])
+
+
+def grey(values):
+    return np.repeat(np.asarray(values)[..., None], 3, axis=-1)
+
+
+# Files that show the picture
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
+def test_lossless_formats_come_through_unchanged(picture, kind):
+    loaded = images.load(encoded(picture, kind))
+    assert loaded.dtype == np.uint8
+    assert_array_equal(loaded, picture)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("WEBP", {}), ("AVIF", {}), ("TIFF", {"compression": "jpeg"})],
+)
+def test_lossy_formats_stay_close(picture, kind, options):
+    off = np.abs(images.load(encoded(picture, kind, quality=95, **options)).astype(int) - picture)
+    assert off.mean() < 2.5
+
+
+def test_a_path_with_any_name_is_read(picture, tmp_path):
+    for name in ("PHOTO.PNG", "été 写真.png", "png_named.jpg"):
+        (tmp_path / name).write_bytes(encoded(picture))
+        assert_array_equal(images.load(tmp_path / name), picture)
+        assert_array_equal(images.load(str(tmp_path / name)), picture)
+
+
+@pytest.mark.parametrize("orientation", TURNED_BACK)
+def test_exif_orientation_is_obeyed(picture, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(TURNED_BACK[orientation](picture))
+    assert_array_equal(images.load(encoded(stored, exif=exif)), picture)
+    assert_array_equal(images.load(encoded(stored, "TIFF", exif=exif)), picture)
+
+
+def test_the_color_profile_is_converted(picture):
+    wide = in_wide_gamut(picture)
+    assert np.abs(wide.astype(int) - picture).max() > 30, "a profile that matters"
+    loaded = images.load(encoded(wide, icc_profile=wide_gamut_profile()))
+    inside = (wide > 0).all(-1) & (wide < 255).all(-1)
+    assert_allclose(loaded[inside].astype(int), picture[inside], atol=3)
+
+
+def test_grey_pixels_under_a_color_profile_stay_grey(luma):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    loaded = images.load(encoded(luma, icc_profile=profile))
+    assert_allclose(loaded.astype(int), grey(luma), atol=1)
+
+
+def test_alpha_under_a_color_profile_is_laid_over_white(picture):
+    layered = np.dstack([in_wide_gamut(picture), np.full(picture.shape[:2], 128, np.uint8)])
+    loaded = images.load(encoded(layered, icc_profile=wide_gamut_profile()))
+    assert_allclose(loaded, picture * (128 / 255) + 255 * (127 / 255), atol=3)
+
+
+def test_lab_pixels_become_srgb(picture):
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    stored = ImageCms.profileToProfile(Image.fromarray(picture), srgb, lab, outputMode="LAB")
+    assert_allclose(images.load(encoded(stored, "TIFF")).astype(int), picture, atol=6)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"no profile at all", wide_gamut_profile()[:200], wide_gamut_profile().replace(b"RGB ", b"CMYK")],
+    ids=["text", "cut", "for CMYK"],
+)
+def test_a_profile_that_cannot_be_applied_is_refused(picture, data):
+    with pytest.raises(images.ImageError, match=r"^holiday\.png: its ICC profile .*save it as sRGB"):
+        images.load(encoded(picture, icc_profile=data), name="holiday.png")
+
+
+def test_16_bits_are_scaled_not_clipped(picture, luma):
+    assert_array_equal(images.load(png16(picture.astype(np.uint16) * 257)), picture)
+    assert_array_equal(images.load(png16(luma.astype(np.uint16) * 257)), grey(luma))
+    assert_array_equal(images.load(png16(np.array([[0, 128, 129, 65535]]))), grey([[0, 0, 1, 255]]))
+    assert_array_equal(images.load(encoded(luma.astype(np.uint16) * 257, "TIFF")), grey(luma))
+    assert_array_equal(images.load(encoded(luma.astype(np.int32) * 257, "TIFF")), grey(luma))
+
+
+def test_16_bits_with_white_as_zero_are_turned_around(luma):
+    data = bytearray(encoded(65535 - luma.astype(np.uint16) * 257, "TIFF"))
+    entry = data.index(struct.pack("<HHI", 262, 3, 1))  # PhotometricInterpretation, one SHORT
+    data[entry + 8] = 0
+    assert_array_equal(images.load(bytes(data)), grey(luma))
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_float_grey_is_read_from_either_scale(luma, white):
+    values = luma.astype(np.float32) / 255 * white
+    assert_array_equal(images.load(encoded(values, "TIFF")), grey(luma))
+
+
+def test_float_grey_with_a_little_overshoot_is_clipped():
+    values = np.array([[-0.02, 0.0, 0.5, 1.0, 1.03]], np.float32)
+    assert_array_equal(images.load(encoded(values, "TIFF")), grey([[0, 0, 128, 255, 255]]))
+
+
+@pytest.mark.parametrize("values", [[0.0, 4000.0], [-90.0, 50.0], [0.0, np.nan], [0.0, np.inf]])
+def test_values_without_a_known_scale_are_refused(values):
+    with pytest.raises(images.ImageError, match="no known scale"):
+        images.load(encoded(np.array([values], np.float32), "TIFF"))
+    with pytest.raises(images.ImageError, match="no known scale"):
+        images.load(encoded(np.array([[0, 10_000_000]], np.int32), "TIFF"))
+
+
+def test_alpha_is_laid_over_white(picture, luma):
+    alpha = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
+    share = alpha[..., None] / 255
+    loaded = images.load(encoded(np.dstack([picture, alpha])))
+    assert_allclose(loaded, picture * share + 255 * (1 - share), atol=1)
+    loaded = images.load(encoded(Image.merge("LA", [Image.fromarray(luma), Image.fromarray(alpha)])))
+    assert_allclose(loaded, grey(luma) * share + 255 * (1 - share), atol=1)
+
+
+def test_a_transparent_palette_entry_is_white(picture):
+    palette = Image.fromarray(picture).quantize(16)
+    index = np.asarray(palette)
+    loaded = images.load(encoded(palette, transparency=3))
+    expected = np.where((index == 3)[..., None], 255, np.asarray(palette.convert("RGB")))
+    assert (index == 3).any()
+    assert_array_equal(loaded, expected)
+    assert_array_equal(images.load(encoded(palette)), np.asarray(palette.convert("RGB")))
+
+
+def test_grey_and_1_bit_become_three_equal_channels(luma):
+    assert_array_equal(images.load(encoded(luma)), grey(luma))
+    assert_array_equal(images.load(encoded(luma > 128)), grey(np.where(luma > 128, 255, 0)))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_cmyk_is_not_inverted(kind):
+    # Fields of 16 pixels: white, cyan, magenta over yellow, half black.
+    inks = np.zeros((16, 64, 4), np.uint8)
+    inks[:, 16:32, 0] = inks[:, 32:48, 1] = inks[:, 32:48, 2] = 255
+    inks[:, 48:, 3] = 128
+    loaded = images.load(encoded(Image.fromarray(inks, "CMYK"), kind))
+    centers = [[255, 255, 255], [0, 255, 255], [255, 0, 0], [127, 127, 127]]
+    assert_allclose(loaded[8, 8::16], centers, atol=8)
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("GIF", 25), ("WEBP", 12), ("TIFF", 0), ("PNG", 0)])
+def test_the_first_of_several_frames_counts(picture, kind, tolerance):
+    others = [Image.fromarray(255 - picture), Image.fromarray(picture[::-1].copy())]
+    data = encoded(picture, kind, save_all=True, append_images=others)
+    assert np.abs(images.load(data).astype(int) - picture).mean() <= tolerance
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (321, 3, 3), (37, 53, 3)])
+def test_odd_shapes_keep_their_shape_and_values(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    assert_array_equal(images.load(encoded(pixels)), pixels)
+
+
+# Files that are refused
+
+
+def test_what_is_no_picture_is_refused_by_name(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("dear diary")
+    for name, reason in [("empty.jpg", "is empty"), ("text.jpg", "not a picture"), ("gone.jpg", "no such file")]:
+        with pytest.raises(images.ImageError, match=reason) as caught:
+            images.load(tmp_path / name)
+        assert str(caught.value).startswith(str(tmp_path / name))
+        assert str(caught.value) == f"{tmp_path / name}: {caught.value.reason}"
+    with pytest.raises(images.ImageError, match="directory"):
+        images.load(tmp_path)
+
+
+def test_formats_that_are_programs_are_not_opened():
+    with pytest.raises(images.ImageError, match="not a picture"):
+        images.load(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+
+
+@pytest.mark.parametrize("share", [0.02, 0.25, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {}), ("TIFF", {}), ("BMP", {}), ("GIF", {})],
+)
+def test_a_cut_file_is_never_half_grey(picture, kind, options, share):
+    data = encoded(np.tile(picture, (4, 4, 1)), kind, **options)
+    with pytest.raises(images.ImageError, match=r"^cut: ."):
+        images.load(data[: int(len(data) * share)], name="cut")
+
+
+def test_damaged_bytes_load_or_are_refused_but_raise_nothing_else(picture):
+    rng = np.random.default_rng(0)
+    for kind in ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM"):
+        whole = np.frombuffer(encoded(picture, kind), np.uint8)
+        for _ in range(60):
+            data = whole.copy()
+            data[rng.integers(0, len(data), 5)] = rng.integers(0, 256, 5)
+            try:
+                assert images.load(data.tobytes()).ndim == 3
+            except images.ImageError as error:
+                assert error.reason
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [13_000, 20_000])  # Pillow itself stops only the second
+def test_a_decompression_bomb_is_refused_with_its_size(side):
+    rows = zlib.compress(bytes((side // 8 + 1) * 8), 9)  # the header alone decides
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    data = png_of([(b"IHDR", head), (b"IDAT", rows), (b"IEND", b"")])
+    with pytest.raises(images.ImageError, match=rf"bomb: .*{side * side:,} pixels .* 150,000,000"):
+        images.load(data, name="bomb")
+
+
+# Writing and resizing
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".TIF"])
+def test_saved_pictures_are_read_back(picture, luma, tmp_path, suffix):
+    images.save(picture, tmp_path / f"a{suffix}")
+    assert_array_equal(images.load(tmp_path / f"a{suffix}"), picture)
+    images.save(luma, tmp_path / f"b{suffix}")
+    assert_array_equal(images.load(tmp_path / f"b{suffix}"), grey(luma))
+
+
+def test_jpeg_is_saved_without_subsampling(picture, tmp_path):
+    images.save(picture, tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
+        assert max(max(table) for table in image.quantization.values()) <= 12  # quality 95
+    assert np.abs(images.load(tmp_path / "a.jpg").astype(int) - picture).mean() < 1.5
+
+
+def test_save_refuses_what_it_cannot_write(picture, tmp_path):
+    with pytest.raises(images.ImageError, match=r"a\.xyz: cannot write a picture as \.xyz"):
+        images.save(picture, tmp_path / "a.xyz")
+    with pytest.raises(images.ImageError, match=r"a\.png: a picture is uint8 .* not float64"):
+        images.save(picture / 255, tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(picture, tmp_path, monkeypatch):
+    images.save(picture, tmp_path / "a.png")
+
+    def half(path, data):
+        with open(path, "wb") as file:
+            file.write(data[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", half)
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.png"):
+        images.save(255 - picture, tmp_path / "a.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    assert_array_equal(images.load(tmp_path / "a.png"), picture)
+
+
+def test_fit_averages_areas_of_the_center():
+    square = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    picture = np.zeros((8, 21, 3), np.uint8)
+    picture[:, 6:14] = square
+    expected = square.reshape(2, 4, 2, 4, 3).mean(axis=(1, 3))
+    assert_allclose(images.fit(picture, 2), expected, atol=0.5)
+    assert_allclose(images.fit(picture.transpose(1, 0, 2), 2), expected.transpose(1, 0, 2), atol=0.5)
+    assert_array_equal(images.fit(picture, 8), square)
+    thirds = np.array([[0, 90, 30]], np.uint8).repeat(3, axis=0)[..., None].repeat(3, axis=-1)
+    assert_array_equal(images.fit(thirds, 2), grey([[30, 50]] * 2))  # a source pixel counts by its share
+
+
+def test_fit_enlarges_without_blocks():
+    ramp = grey(np.tile(np.array([0, 100], np.uint8), (2, 1)))
+    assert_array_equal(images.fit(ramp, 4), grey(np.tile(np.array([0, 25, 75, 100]), (4, 1))))
+
+
+def test_shrink_reduces_the_short_side_and_never_enlarges(picture):
+    assert images.shrink(picture, 24).shape == (24, 32, 3)
+    assert_allclose(images.shrink(picture, 24), picture.reshape(24, 2, 32, 2, 3).mean(axis=(1, 3)), atol=0.5)
+    assert_array_equal(images.shrink(picture, 256), picture)
+    assert images.shrink(np.zeros((1000, 2, 3), np.uint8), 1).shape == (500, 1, 3)
+
+
+# The files of ../shared/data/awkward, where they lie beside the checkout
+
+SAME = {  # file -> mean difference allowed from plain.jpg, or from its reduction to 240 x 160
+    "plain.jpg": 0, "progressive.jpg": 2, "cmyk.jpg": 2, "icc_wide_gamut.jpg": 2,
+    "exif_orientation_3.jpg": 2, "exif_orientation_6.jpg": 2, "exif_orientation_8.jpg": 2,
+    "rgb16.png": 1.5, "photo.bmp": 1.5, "photo_lzw.tiff": 1.5, "png_named_as_jpg.jpg": 1.5,
+    "photo.webp": 3, "photo.avif": 3, "multipage.tiff": 2.5, "animated.gif": 3, "animated.webp": 4,
+    "PHOTO_UPPERCASE.JPG": 3, "name with spaces, été 写真.jpg": 3,
+}  # fmt: skip
+SAME_GREY = {"gray.jpg": 1.5, "gray16.png": 1.5, "float32.tiff": 1}
+OTHERS = {  # checked one by one below
+    "rgba.png", "gray_alpha.png", "palette_transparent.png", "bilevel.png", "one_pixel.png", "narrow_3px.jpg",
+    "odd_37x53.jpg",
+}  # fmt: skip
+REFUSED = {
+    "truncated_half.jpg": "truncated",
+    "truncated_header.jpg": "cut off in its header",
+    "corrupt_middle.jpg": "broken data|truncated",  # its damage ends the data early
+    "zero_bytes.jpg": "the file is empty",
+    "not_an_image.jpg": "not a picture",
+    "huge_20000x20000.png": "400,000,000 pixels",
+}
+
+
+@pytest.mark.skipif(not AWKWARD.is_dir(), reason="no ../shared/data/awkward beside this checkout")
+def test_truth_table_of_the_awkward_files():
+    names = {path.name for path in AWKWARD.iterdir()}
+    assert names == {*SAME, *SAME_GREY, *OTHERS, *REFUSED}
+    plain = images.load(AWKWARD / "plain.jpg")
+    small = np.asarray(Image.fromarray(plain).resize((240, 160), Image.Resampling.LANCZOS))
+    plain_of = {picture.shape: picture.astype(float) for picture in (plain, small)}
+
+    def off(loaded, expected):
+        return np.abs(loaded.astype(float) - expected).mean()
+
+    for name, allowed in SAME.items():
+        loaded = images.load(AWKWARD / name)
+        assert off(loaded, plain_of[loaded.shape]) <= allowed, name
+    for name, allowed in SAME_GREY.items():
+        loaded = images.load(AWKWARD / name)
+        assert off(loaded, grey(plain_of[loaded.shape] @ [0.299, 0.587, 0.114])) <= allowed, name
+    for name, reason in REFUSED.items():
+        with pytest.raises(images.ImageError, match=reason):
+            images.load(AWKWARD / name)
+
+    luma = grey(small @ [0.299, 0.587, 0.114])
+    for name, seen in (("rgba.png", small), ("gray_alpha.png", luma)):
+        with Image.open(AWKWARD / name) as image:
+            share = np.asarray(image.getchannel("A"))[..., None] / 255
+        assert off(images.load(AWKWARD / name), seen * share + 255 * (1 - share)) <= 1.5, name
+    with Image.open(AWKWARD / "palette_transparent.png") as image:
+        clear = np.asarray(image) == image.info["transparency"]
+    loaded = images.load(AWKWARD / "palette_transparent.png")
+    assert clear.any() and (loaded[clear] == 255).all() and off(loaded[~clear], small[~clear]) <= 4
+    loaded = images.load(AWKWARD / "bilevel.png")  # dithered: right on the average of 16 x 16 pixels
+    assert set(np.unique(loaded)) == {0, 255}
+    blocks = [picture[..., 0].reshape(10, 16, 15, 16).mean(axis=(1, 3)) for picture in (loaded, luma)]
+    assert off(*blocks) <= 10
+    assert off(images.load(AWKWARD / "odd_37x53.jpg"), plain[7:60, 7:44]) <= 4
+    assert off(images.load(AWKWARD / "narrow_3px.jpg"), plain[:, :3]) <= 2
+    assert_array_equal(images.load(AWKWARD / "one_pixel.png"), [[[20, 40, 15]]])
