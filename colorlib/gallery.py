@@ -12,7 +12,7 @@ from colorlib import profiles
 GREETING = re.compile(
     r"WARNING: All log messages before absl::|[IW]0000 |E0000 .*cuda|To enable the following instruct"
 )
-PAGE = string.Template(pathlib.Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
+PAGE = pathlib.Path(__file__).with_suffix(".html")
 
 
 def write_index(folder, stems):
@@ -38,7 +38,7 @@ def write_index(folder, stems):
         name = html.escape(profiles.title(notebook) or stem)
         items.append(f'<li><a href="{stem}.html">{name}</a><span class="quiet">{minutes:.1f} min</span></li>')
     summary = f"{len(items)} notebooks, {total:.1f} minutes."
-    page = PAGE.substitute(
+    page = string.Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=f"Colorization laboratory · {html.escape(folder.name)}",
         summary=summary,
         items="\n".join(items),
