@@ -198,7 +198,9 @@ def test_matching_gain_restores_the_truths_colorfulness(truth):
     assert gain == pytest.approx(2.5, rel=0.01)
     pictures = color.render(lightness, ab * np.float32(0.4 * gain))[0]
     target = evaluate.colorfulness(truth).mean()
-    assert evaluate.colorfulness(pictures).mean() == pytest.approx(target, rel=1e-3)
+    assert evaluate.colorfulness(pictures).mean() == pytest.approx(target, rel=1.1e-3)
+    assert evaluate.matching_gain(lightness, ab, truth) == pytest.approx(1, rel=2e-3)
+    assert evaluate.matching_gain(lightness, ab, np.zeros_like(truth)) == 0
 
 
 def test_matching_gain_says_when_no_gain_will_do(truth):

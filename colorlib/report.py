@@ -1,0 +1,246 @@
+"""Figures, returned and never shown or written, and the tables of `results`.
+
+Pictures are 8-bit sRGB (N, H, W, 3). Colors of lines are Okabe and Ito's (2008), told apart by color-blind readers.
+"""
+
+import itertools
+import math
+import textwrap
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LogNorm
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+
+from colorlib import color
+from colorlib.results import load_results, markdown, results_table, update_marked
+
+__all__ = [
+    "ab_histogram",
+    "comparison_grid",
+    "dataset_sheet",
+    "load_results",
+    "loss_curves",
+    "markdown",
+    "results_table",
+    "strip",
+    "tradeoff_curves",
+    "update_marked",
+]
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+INK, QUIET, RULE = "#222222", "#6b6b6b", "#9a9a9a"
+WIDTH = 10.0  # inches, the width of a notebook
+STYLE = {
+    "figure.dpi": 100,
+    "text.color": INK,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": RULE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    **{f"{axis}.color": RULE for axis in ("xtick", "ytick")},
+    **{f"{axis}.labelcolor": QUIET for axis in ("xtick", "ytick")},
+    **{f"{axis}.labelsize": 9 for axis in ("xtick", "ytick")},
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+}
+_TURNED = {"rotation": 90, "ha": "center", "va": "center"}
+_styled = mpl.rc_context(STYLE)
+
+_AXES = {"ciede2000": "CIEDE2000 (lower is better)", "ab_wasserstein": "ab Wasserstein distance (Lab units)"}
+
+
+def _canvas(rows, columns, size, **grid):
+    """A figure without leaking it: pyplot makes it, so that notebooks show it, and forgets it."""
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **grid)
+    plt.close(figure)
+    return figure, axes
+
+
+def _panels(count, width, height, **grid):
+    """A figure of `count` panels of this size in inches, at most four in a row, and its panels as a list."""
+    across = min(count, 4)
+    rows = math.ceil(count / across)
+    figure, axes = _canvas(rows, across, (width * across, height * rows), layout="constrained", **grid)
+    for place in axes.flat[count:]:
+        place.set_axis_off()
+    return figure, list(axes.flat[:count])
+
+
+def _show(place, picture):
+    """Shows only the picture. Small ones keep their pixels: honest, and a third of the bytes in a notebook."""
+    place.imshow(picture, interpolation="nearest" if len(picture) <= 128 else "auto")
+    place.set_axis_off()
+
+
+def _tiles(pictures, captions, *, across, tile, head=0.0):
+    """A figure of pictures `tile` inches wide in rows of `across`, captions below, `head` inches free above."""
+    rows, foot = math.ceil(len(pictures) / across), 0.2 if captions else 0.04
+    high = tile * len(pictures[0]) / len(pictures[0][0])
+    width, height = tile * across, head + rows * (high + foot)
+    figure, axes = _canvas(rows, across, (width, height))
+    figure.subplots_adjust(0, foot / height, 1, 1 - head / height, wspace=0.05 / tile, hspace=foot / high)
+    for place in axes.flat[len(pictures) :]:
+        place.set_axis_off()
+    for place, picture, caption in itertools.zip_longest(axes.flat[: len(pictures)], pictures, captions):
+        _show(place, picture)
+        note = {"transform": place.transAxes, "ha": "center", "va": "top", "fontsize": 8, "color": QUIET}
+        place.text(0.5, -0.03, caption or "", **note)
+    return figure, axes
+
+
+@_styled
+def comparison_grid(columns, *, captions=None):
+    """Draws pictures in rows and systems in columns: title -> pictures (N, H, W, 3). Returns a Figure.
+
+    `captions`, title -> N short texts, such as scores, stand below the pictures. Raises ValueError for columns
+    of unequal length.
+    """
+    counts = {len(pictures) for pictures in columns.values()}
+    if len(counts) != 1:
+        raise ValueError(f"every column needs the same number of pictures, not {sorted(counts)}")
+    order = [(title, row) for row in range(counts.pop()) for title in columns]
+    notes = [captions[title][row] if title in captions else "" for title, row in order] if captions else []
+    tile = min(1.33, WIDTH / len(columns))  # inches: 64 pixels enlarged twice
+    titles = [textwrap.fill(title, max(8, int(tile * 11))) for title in columns]
+    head = 0.1 + 0.18 * max(title.count("\n") + 1 for title in titles)
+    pictures = [columns[title][row] for title, row in order]
+    figure, axes = _tiles(pictures, notes, across=len(columns), tile=tile, head=head)
+    for place, title in zip(axes[0], titles, strict=True):
+        place.set_title(title, loc="center", pad=5)
+    return figure
+
+
+@_styled
+def dataset_sheet(pictures, *, captions=(), across=8):
+    """Draws a contact sheet of pictures (N, H, W, 3), `across` in a row, short captions below. Returns a Figure."""
+    return _tiles(pictures, captions, across=across, tile=WIDTH / across)[0]
+
+
+@_styled
+def strip(examples, *, rows=("grey", "colorized")):
+    """Draws examples side by side at one height, their stages below each other. Returns a Figure.
+
+    `examples`: title -> one picture (H, W, 3), of any size, for each of `rows`.
+    """
+    ratios = [stages[0].shape[1] / stages[0].shape[0] for stages in examples.values()]
+    gap, side, head = 0.06, 0.25, 0.28  # inches
+    wide = (WIDTH - side - gap * (len(ratios) - 1)) / len(ratios)  # on average
+    high = wide * len(ratios) / sum(ratios)
+    total = head + len(rows) * high + (len(rows) - 1) * gap
+    figure, axes = _canvas(len(rows), len(ratios), (WIDTH, total), width_ratios=ratios)
+    figure.subplots_adjust(side / WIDTH, 0, 1, 1 - head / total, wspace=gap / wide, hspace=gap / high)
+    for column, (title, stages) in zip(axes.T, examples.items(), strict=True):
+        column[0].set_title(title, pad=5)
+        for place, picture in zip(column, stages, strict=True):
+            _show(place, picture)
+            place.set_aspect("auto")  # rounding of the box must not open gaps
+    for place, name in zip(axes[:, 0], rows, strict=True):
+        place.annotate(name, (0, 0.5), (-9, 0), "axes fraction", "offset points", color=QUIET, **_TURNED)
+    return figure
+
+
+@_styled
+def ab_histogram(sets, *, limit=115):
+    """Draws where the colors of sets of pictures lie in the ab plane: title -> pictures. Returns a Figure.
+
+    Density in percent of pixels per square Lab unit, on one logarithmic scale. The outline is the sRGB gamut in
+    its own colors.
+    """
+    edges = np.arange(-limit, limit + 1, 2.5)
+    densities = {}
+    for title, pictures in sets.items():
+        ab = color.from_uint8(pictures)[1].reshape(-1, 2) * color.AB_SCALE
+        densities[title] = 100 * np.histogram2d(*ab.T, bins=edges, density=True)[0].T
+    top = max(density.max() for density in densities.values())
+    side = min(3.4, WIDTH / min(len(sets), 4))
+    figure, panels = _panels(len(sets), side, side + 0.1, sharex=True, sharey=True)
+    for place, (title, density) in zip(panels, densities.items(), strict=True):
+        shown = np.ma.masked_equal(density, 0)
+        mesh = place.pcolormesh(edges, edges, shown, cmap="magma_r", norm=LogNorm(top * 1e-4, top), rasterized=True)
+        outline, colors = _gamut()
+        place.add_collection(LineCollection(outline, colors=colors, linewidths=2.2, capstyle="round"))
+        place.set(title=title, aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
+        place.set(xticks=(-100, -50, 0, 50, 100), yticks=(-100, -50, 0, 50, 100))
+        place.set_xlabel("a*  green – red (Lab units)", fontsize=9)
+        place.set_ylabel("b*  blue – yellow (Lab units)", fontsize=9)
+        place.label_outer()
+    bar = figure.colorbar(mesh, ax=panels, pad=0.015, aspect=26, shrink=0.9)
+    bar.set_label("pixels per square Lab unit (%)", fontsize=9)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _gamut():
+    """The ring of fully saturated sRGB colors, red to yellow to green and round, in the ab plane, and its colors."""
+    corners = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 1], [1, 0, 0]], float)
+    steps = np.linspace(0, 6, 361)
+    ring = np.stack([np.interp(steps, np.arange(7), channel) for channel in corners.T], axis=-1)
+    ab = color.rgb_to_lab(ring)[:, 1:]
+    return np.stack([ab[:-1], ab[1:]], axis=1), ring[:-1]
+
+
+@_styled
+def tradeoff_curves(curves, points=None, *, scores=("ciede2000", "ab_wasserstein")):
+    """Draws what more color costs: colorfulness ratio against each of `scores`, a line a method. Returns a Figure.
+
+    `curves`: method -> list of points as from `evaluate.curve_point`, each with a "label", the dial's value, which
+    stands at both ends and where the ratio is closest to 1. `points`: name -> one such point, for baselines.
+    """
+    size = (WIDTH if len(scores) > 1 else 6.2, 4.5)
+    figure, axes = _canvas(1, len(scores), size, layout="constrained")
+    figure.get_layout_engine().set(wspace=0.06)
+    for place, score in zip(axes[0], scores, strict=True):
+        place.axvspan(0.9, 1.1, color="#f1efe6", lw=0, zorder=0)
+        for index, (method, curve) in enumerate(curves.items()):
+            x, y = ([point[name] for point in curve] for name in ("colorfulness_ratio", score))
+            line = {"color": PALETTE[index % len(PALETTE)], "marker": "o", "markeredgecolor": "white"}
+            place.plot(x, y, markersize=6.5, markeredgewidth=1, label=method, zorder=3, **line)
+            closest = min(range(len(curve)), key=lambda i: abs(x[i] - 1))
+            note = {
+                "textcoords": "offset points",
+                "xytext": (0, -14 if index % 2 else 8),
+                "ha": "center",
+                "fontsize": 8,
+            }
+            for i in sorted({0, closest, len(curve) - 1}):
+                text = place.annotate(curve[i]["label"], (x[i], y[i]), color=line["color"], zorder=4, **note)
+                text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+        for name, point in (points or {}).items():
+            left, height = point["colorfulness_ratio"], point[score]
+            place.plot(left, height, "D", color=QUIET, markersize=5, markeredgecolor="white", zorder=3)
+            place.annotate(name, (left, height), (7, -3), textcoords="offset points", fontsize=8, color=QUIET)
+        place.set(xlabel="colorfulness ratio (1: as colorful as the truth)", ylabel=_AXES.get(score, score))
+        place.margins(x=0.08, y=0.1)
+        place.text(1, 1.01, "truth ± 10 %", transform=place.get_xaxis_transform(), ha="center", fontsize=8, color=QUIET)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(curves)))
+    return figure
+
+
+@_styled
+def loss_curves(histories, *, metric="loss"):
+    """Draws training (thin) and validation (thick) curves, a panel a run on its own scale. Returns a Figure.
+
+    `histories`: title -> Keras history, name -> values by epoch. The lowest validation value is marked.
+    """
+    figure, panels = _panels(len(histories), WIDTH / max(3, min(4, len(histories))), 2.8)
+    for place, (title, history) in zip(panels, histories.items(), strict=True):
+        epochs = np.arange(1, len(history[metric]) + 1)
+        place.plot(epochs, history[metric], color=PALETTE[0], linewidth=1, alpha=0.75, label="training")
+        if validation := history.get(f"val_{metric}"):
+            place.plot(epochs, validation, color=PALETTE[1], label="validation")
+            best = int(np.argmin(validation))
+            place.plot(epochs[best], validation[best], "o", color=PALETTE[1], markeredgecolor="white", markersize=7)
+        place.set(title=title, xlabel="epoch", ylabel=metric.replace("_", " "))
+        place.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    panels[0].legend(fontsize=9)
+    return figure

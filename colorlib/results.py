@@ -1,0 +1,99 @@
+"""Tables, made from result files only: a run's `result.json` in, a DataFrame or Markdown out."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+
+# name in the results -> heading, decimals; the arrow says where better lies
+SCORES = {
+    "ciede2000": ("CIEDE2000 ↓", 2),
+    "colorfulness_ratio": ("colorfulness ratio → 1", 2),
+    "variety_ratio": ("variety ratio → 1", 2),
+    "ab_wasserstein": ("ab Wasserstein ↓", 2),
+    "psnr": ("PSNR (dB) ↑", 2),
+    "ssim": ("SSIM ↑", 3),
+    "auc": ("AuC ↑", 3),
+    "auc_rebalanced": ("rebalanced AuC ↑", 3),
+    "ab_rmse": ("ab RMSE ↓", 2),
+    "sign_agreement": ("sign agreement", 3),
+    "clipped_share": ("clipped share", 3),
+    "clip_dl": ("mean |ΔL*| of clipping", 3),
+}
+
+
+def load_results(folder):
+    """Reads every `result.json` below a folder: a list of dicts, in order of path, each with its "file".
+
+    Raises ValueError for a file that is no result, naming it, and where two files are of the same run.
+    """
+    results, seen = [], {}
+    for path in sorted(Path(folder).rglob("result.json")):
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            run = (result["experiment"], result["data"]["name"], result["variant"], result["seed"])
+            result["scores"], result["file"] = result["scores"], str(path)
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: not a result: {error!r}") from error
+        if run in seen:
+            raise ValueError(f"{path}: the same run as {seen[run]}: {run}")
+        seen[run] = path
+        results.append(result)
+    return results
+
+
+def results_table(folder, *, scores=tuple(SCORES)[:4]):
+    """Tabulates the results below a folder: a DataFrame of texts, one row an experiment, data set and variant.
+
+    A cell is "mean [low, high] ± spread": mean over seeds, 95 % interval over pictures (its ends averaged over the
+    seeds), standard deviation over seeds where there are several. Raises ValueError where seeds were scored on
+    different pictures, and like `load_results`.
+    """
+    groups = {}
+    for result in load_results(folder):
+        groups.setdefault((result["experiment"], result["data"]["name"], result["variant"]), []).append(result)
+    rows = []
+    for (experiment, data, variant), runs in groups.items():
+        if len({run["data"].get("digest") for run in runs}) > 1:
+            raise ValueError(f"{experiment}, {data}, {variant}: its seeds were scored on different pictures")
+        row = {"experiment": experiment, "data": data, "variant": variant, "seeds": len(runs)}
+        rows.append(row | {SCORES[name][0]: _cell(runs, name) for name in scores})
+    table = pd.DataFrame(rows, columns=["experiment", "data", "variant", "seeds", *(SCORES[n][0] for n in scores)])
+    return table.drop(columns="experiment") if table["experiment"].nunique() < 2 else table
+
+
+def _cell(runs, name):
+    scores = [run["scores"].get(name) or {"mean": run.get("set_scores", {}).get(name)} for run in runs]
+    if any(score["mean"] is None for score in scores):
+        return "–"
+    table, decimals = pd.DataFrame(scores), SCORES[name][1]
+    shown = {column: f"{value:.{decimals}f}" for column, value in table.mean().items()}
+    interval = " [{low}, {high}]".format(**shown) if "low" in shown else ""
+    return shown["mean"] + interval + (f" ± {table['mean'].std():.{decimals}f}" if len(runs) > 1 else "")
+
+
+def markdown(frame):
+    """Writes a DataFrame, without its index, as a Markdown table; columns of numbers stand to the right."""
+    cells = [[f"{v:.2f}" if isinstance(v, float) else str(v).replace("|", "\\|") for v in row] for row in frame.values]
+    numeric = [all(re.match(r"[-−+\d–]", row[i]) for row in cells) for i in range(frame.shape[1])]
+    lines = [[str(name) for name in frame.columns], ["---:" if right else "---" for right in numeric], *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def update_marked(path, name, text):
+    """Replaces what stands between `<!-- begin name -->` and `<!-- end name -->` in a text file, whole or not at all.
+
+    Returns whether that changed the file. Raises ValueError where the markers are not there exactly once.
+    """
+    path, begin, end = Path(path), f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    before = path.read_text(encoding="utf-8")
+    if before.count(begin) != 1 or before.count(end) != 1 or before.index(begin) > before.index(end):
+        raise ValueError(f"{path}: needs {begin} and, after it, {end}, once each")
+    after = before[: before.index(begin)] + f"{begin}\n{text.strip()}\n" + before[before.index(end) :]
+    if after != before:
+        beside = path.with_name(f".{path.name}.partial")
+        beside.write_text(after, encoding="utf-8")
+        os.replace(beside, path)
+    return after != before

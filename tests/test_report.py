@@ -1,0 +1,219 @@
+"""Figures say what they were given; tables are made from result files, and only from whole, matching ones."""
+
+import json
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from numpy.testing import assert_allclose, assert_array_equal
+
+from colorlib import color, evaluate, report
+
+
+def texts(figure):
+    """Every text in a figure that is not empty."""
+    return [text.get_text() for text in figure.findobj(mpl.text.Text) if text.get_text()]
+
+
+def pictures(count=3, size=16, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks():
+    """No figure may stay open in pyplot, and no setting change."""
+    before = dict(mpl.rcParams)
+    yield
+    assert plt.get_fignums() == []
+    assert dict(mpl.rcParams) == before
+
+
+def test_the_grid_has_pictures_in_rows_and_systems_in_columns():
+    systems = {"grey": pictures(seed=1), "truth": pictures(seed=2)}
+    figure = report.comparison_grid(systems, captions={"grey": ["1.5", "2.5", "3.5"]})
+    figure.draw_without_rendering()
+    places = [place for place in figure.axes if place.images]
+    assert len(places) == 6
+    shown = {tuple(np.round(place.get_position().p0, 3)): place.images[0].get_array() for place in places}
+    columns = sorted({left for left, _ in shown})
+    rows = sorted({bottom for _, bottom in shown}, reverse=True)
+    for left, system in zip(columns, systems.values(), strict=True):
+        for bottom, picture in zip(rows, system, strict=True):
+            assert_array_equal(shown[left, bottom], picture)
+    assert {"grey", "truth", "1.5", "3.5"} <= set(texts(figure))
+
+
+def test_columns_of_unequal_length_raise():
+    with pytest.raises(ValueError, match=r"same number of pictures, not \[2, 3\]"):
+        report.comparison_grid({"grey": pictures(2), "truth": pictures(3)})
+    with pytest.raises(ValueError, match="same number"):
+        report.comparison_grid({})
+
+
+def test_the_sheet_shows_every_picture_once():
+    figure = report.dataset_sheet(pictures(5), captions=list("abcde"), across=4)
+    shown = [place.images[0].get_array() for place in figure.axes if place.images]
+    assert_array_equal(np.stack(shown), pictures(5))
+    assert set("abcde") <= set(texts(figure))
+
+
+def test_the_strip_gives_pictures_of_any_size_one_height():
+    wide, tall = pictures(2, 60)[:, :30], pictures(2, 60)[:, :, :40]
+    figure = report.strip({"wide": wide, "tall": tall})
+    figure.draw_without_rendering()
+    boxes = [place.get_position() for place in figure.axes]
+    assert_allclose([box.height for box in boxes], boxes[0].height)
+    size = figure.get_size_inches()
+    for box, picture in zip(boxes[:2], (wide[0], tall[0]), strict=True):
+        assert box.width * size[0] / (box.height * size[1]) == pytest.approx(picture.shape[1] / picture.shape[0])
+    assert boxes[1].x1 == pytest.approx(1)
+    assert {"wide", "tall", "grey", "colorized"} <= set(texts(figure))
+
+
+def test_the_ab_histogram_is_a_density_over_lab_units():
+    one = np.broadcast_to(np.uint8((200, 60, 60)), (1, 16, 16, 3))
+    figure = report.ab_histogram({"one color": one, "noise": pictures()})
+    meshes = [mesh for place in figure.axes[:2] for mesh in place.findobj(mpl.collections.QuadMesh)]
+    for mesh in meshes:
+        assert np.ma.sum(mesh.get_array()) * 2.5**2 == pytest.approx(100)  # percent of pixels
+    corners = meshes[0].get_coordinates()[:-1, :-1][~meshes[0].get_array().reshape(92, 92).mask]
+    ab = color.rgb_to_lab(one[0, 0, 0] / 255)[1:]
+    assert len(corners) == 1 and (corners[0] <= ab).all() and (ab < corners[0] + 2.5).all()
+    assert meshes[0].norm.vmax == meshes[1].norm.vmax == 100 / 2.5**2
+    wanted = {"one color", "a*  green – red (Lab units)", "b*  blue – yellow (Lab units)"}
+    assert wanted | {"pixels per square Lab unit (%)"} <= set(texts(figure))
+
+
+def test_tradeoff_curves_draw_every_point_and_label_the_dials():
+    def point(ratio, score, **more):
+        return {"colorfulness_ratio": ratio, "ciede2000": score, "ab_wasserstein": 2 * score, **more}
+
+    curve = [point(0.5, 9, label="T 1"), point(0.8, 8, label="T 0.6"), point(1.0, 10, label="T 0.4")]
+    figure = report.tradeoff_curves({"classes": [*curve, point(1.3, 12, label="T 0.2")]}, {"grey": point(0, 13)})
+    for place, factor in zip(figure.axes, (1, 2), strict=True):
+        method, grey = place.lines
+        assert_allclose(
+            method.get_xydata(), [[0.5, 9 * factor], [0.8, 8 * factor], [1, 10 * factor], [1.3, 12 * factor]]
+        )
+        assert_allclose(grey.get_xydata(), [[0, 13 * factor]])
+        (band,) = place.patches
+        assert (band.get_x(), band.get_width()) == pytest.approx((0.9, 0.2))
+    found = texts(figure)
+    assert {"classes", "grey", "T 1", "T 0.4", "T 0.2"} <= set(found) and "T 0.6" not in found
+    assert "colorfulness ratio (1: as colorful as the truth)" in found
+
+
+def test_a_curve_point_of_the_protocol_can_be_drawn():
+    truth, predicted = pictures(seed=1), pictures(seed=2)
+    point = evaluate.curve_point(predicted, truth)
+    figure = report.tradeoff_curves({"noise": [point | {"label": "gain 1"}]})
+    assert figure.axes[0].lines[0].get_xydata().tolist() == [[point["colorfulness_ratio"], point["ciede2000"]]]
+
+
+def test_loss_curves_mark_the_best_epoch():
+    history = {"loss": [3, 2, 1.5, 1], "val_loss": [3.5, 2.5, 2.6, 2.8]}
+    figure = report.loss_curves({"L2": history, "no validation": {"loss": [2, 1]}})
+    training, validation, best = figure.axes[0].lines
+    assert training.get_ydata().tolist() == history["loss"]
+    assert validation.get_xydata().tolist() == [[1, 3.5], [2, 2.5], [3, 2.6], [4, 2.8]]
+    assert best.get_xydata().tolist() == [[2, 2.5]]
+    assert len(figure.axes[1].lines) == 1
+    assert {"L2", "epoch", "loss", "training", "validation"} <= set(texts(figure))
+
+
+def write(folder, seed=0, variant="L2", data="scenes", mean=15.0, **changes):
+    """One run's result.json, as training writes it, cut to what tables read."""
+    result = {
+        "experiment": "09_vivid_colors",
+        "variant": variant,
+        "data": {"name": data, "test": 200, "digest": "d1"},
+        "seed": seed,
+        "scores": {
+            "ciede2000": {"mean": mean, "low": mean - 1, "high": mean + 2},
+            "colorfulness_ratio": {"mean": 0.5, "low": 0.4, "high": 0.6},
+        },
+        "set_scores": {"ab_wasserstein": 7.0 + seed},
+    } | changes
+    path = folder / data / variant / f"seed{seed}" / "result.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(result))
+    return path
+
+
+def test_a_table_has_a_row_for_each_data_set_and_variant(tmp_path):
+    for seed, mean in enumerate((15.0, 16.0, 17.0)):
+        write(tmp_path, seed, mean=mean)
+    write(tmp_path, variant="classes")
+    write(tmp_path, data="flowers", experiment="09_vivid_colors")
+    table = report.results_table(tmp_path)
+    assert list(table[["data", "variant", "seeds"]].itertuples(index=False, name=None)) == [
+        ("flowers", "L2", 1),
+        ("scenes", "L2", 3),
+        ("scenes", "classes", 1),
+    ]
+    row = table.iloc[1]
+    assert row["CIEDE2000 ↓"] == "16.00 [15.00, 18.00] ± 1.00"
+    assert row["colorfulness ratio → 1"] == "0.50 [0.40, 0.60] ± 0.00"
+    assert row["ab Wasserstein ↓"] == "8.00 ± 1.00"
+    assert row["variety ratio → 1"] == "–"
+    assert table.iloc[0]["CIEDE2000 ↓"] == "15.00 [14.00, 17.00]"
+    assert list(report.results_table(tmp_path, scores=["psnr"]).columns) == ["data", "variant", "seeds", "PSNR (dB) ↑"]
+    write(tmp_path, data="faces", experiment="07_loss_comparison")
+    assert report.results_table(tmp_path)["experiment"].nunique() == 2
+
+
+def test_results_of_no_run_of_one_run_twice_or_of_other_pictures_raise(tmp_path):
+    assert report.load_results(tmp_path) == [] and len(report.results_table(tmp_path)) == 0
+    path = write(tmp_path)
+    assert report.load_results(tmp_path)[0]["file"] == str(path)
+    other = write(tmp_path / "again")
+    with pytest.raises(ValueError, match=r"result\.json: the same run as .*seed0.*L2"):
+        report.load_results(tmp_path)
+    other.unlink()
+    other = write(tmp_path / "other", seed=1, data="scenes")
+    changed = json.loads(other.read_text())
+    changed["data"]["digest"] = "d2"
+    other.write_text(json.dumps(changed))
+    with pytest.raises(ValueError, match="scenes, L2: its seeds were scored on different pictures"):
+        report.results_table(tmp_path)
+    for text in ("{", "[]", '{"experiment": "x"}'):
+        other.write_text(text)
+        with pytest.raises(ValueError, match=r"other.*result\.json: not a result"):
+            report.load_results(tmp_path)
+
+
+def test_markdown_aligns_numbers_right_and_escapes_bars():
+    frame = pd.DataFrame(
+        {"variant": ["a|b", "L2"], "seeds": [3, 1], "score": [1.234, 2.0], "cell": ["1.0 [0, 2]", "–"]}
+    )
+    assert report.markdown(frame).splitlines() == [
+        "| variant | seeds | score | cell |",
+        "| --- | ---: | ---: | ---: |",
+        "| a\\|b | 3 | 1.23 | 1.0 [0, 2] |",
+        "| L2 | 1 | 2.00 | – |",
+    ]
+
+
+def test_update_marked_replaces_only_what_is_between_its_markers(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("top\n<!-- begin a -->\nold\n<!-- end a -->\nmiddle\n<!-- begin b -->\n<!-- end b -->\n")
+    assert report.update_marked(page, "a", "| new |\n")
+    wanted = "top\n<!-- begin a -->\n| new |\n<!-- end a -->\nmiddle\n<!-- begin b -->\n<!-- end b -->\n"
+    assert page.read_text() == wanted
+    assert not report.update_marked(page, "a", "| new |")
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<!-- begin a -->", "<!-- end a --><!-- begin a -->", "<!-- begin a --><!-- end a -->" * 2]
+)
+def test_missing_markers_raise_and_leave_the_file_alone(tmp_path, text):
+    page = tmp_path / "README.md"
+    page.write_text(text)
+    with pytest.raises(
+        ValueError, match=r"README\.md: needs <!-- begin a --> and, after it, <!-- end a -->, once each"
+    ):
+        report.update_marked(page, "a", "new")
+    assert page.read_text() == text
