@@ -15,6 +15,8 @@ BIN := .venv/bin
 PY := $(BIN)/python
 INSTALLED := .venv/installed$(if $(filter-out 0,$(GPU)),-gpu)
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
+# No cache in the home folder; bytecode is compiled when a module is first imported, not for all 3 GB of them.
+PIP = $(PY) -m pip install --no-cache-dir --no-compile --disable-pip-version-check
 STRIP := $(BIN)/nbstripout --extra-keys metadata.language_info
 
 # Caches and settings of the tools go here too, not into the home folder; what you have set yourself is kept.
@@ -104,14 +106,14 @@ setup: $(INSTALLED) ## Install into .venv (every other target does this by itsel
 	echo "This needs Python 3.11, 3.12 or 3.13; found: $$(python3 --version 2>&1 || true)." >&2; \
 	echo "Install one from https://www.python.org/downloads/, or name one: make PYTHON=/path/to/python3.12" >&2; \
 	exit 1
-	$(PY) -m pip install --quiet --no-cache-dir --disable-pip-version-check -r requirements.txt
-	$(PY) -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps -e .
+	@echo "Installing what requirements.txt names: about 3 GB, some minutes"
+	$(PIP) -r requirements.txt
+	$(PIP) --no-deps -e .
 	@# The filter that .gitattributes names; outside a git checkout there is nothing to set.
 	@git config filter.nbstripout.clean "$(STRIP)" 2>/dev/null || true
 	@git config diff.ipynb.textconv "$(STRIP) -t" 2>/dev/null || true
 	@touch $@
 
 .venv/installed-gpu: .venv/installed
-	$(PY) -m pip install --quiet --no-cache-dir --disable-pip-version-check \
-	  "tensorflow[and-cuda]==$$($(PY) -c 'from importlib.metadata import version; print(version("tensorflow"))')"
+	$(PIP) "tensorflow[and-cuda]==$$($(PY) -c 'from importlib.metadata import version; print(version("tensorflow"))')"
 	@touch $@
