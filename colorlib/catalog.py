@@ -96,6 +96,14 @@ def digest(folder):
     return hashlib.sha256(_manifest(folder)).hexdigest()[:12]
 
 
+def describe(folder):
+    """What a result says of its data: {"name", "digest", "train", "validation", "test"}, counts by split."""
+    rows = csv.DictReader(io.StringIO(_manifest(folder).decode(), newline=""))
+    counts = collections.Counter(row["split"] for row in rows)
+    name = Path(folder).name.rpartition("-")[0]
+    return {"name": name, "digest": digest(folder), **{split: counts[split] for split in SPLITS}}
+
+
 def _manifest(folder):
     try:
         return (Path(folder) / "manifest.csv").read_bytes()

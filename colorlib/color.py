@@ -114,19 +114,20 @@ def bins():
 
 
 @functools.cache
-def _bin_grid():
-    """A lattice over the ab plane in steps of half a Lab unit: the index of the nearest of the 261 bins."""
+def bin_lattice():
+    """The 5 nearest of the 261 bins, nearest first, on a lattice of half a Lab unit: int32 (513, 513, 5).
+
+    Entry [i, j] is for a* = i/2 - 128, b* = j/2 - 128. Far quicker than distances to all bins for every pixel;
+    colors within a quarter unit of a border between bins may fall to its other side.
+    """
     from scipy.spatial import cKDTree  # here, not above: `import colorlib` stays quick
 
     axis = np.arange(-128, 128.5, 0.5, dtype=np.float32)
     lattice = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1)
-    return cKDTree(bins()).query(lattice)[1].astype(np.int16)
+    return cKDTree(bins()).query(lattice, k=5)[1].astype(np.int32)
 
 
 def nearest_bin(ab):
-    """The index of the nearest of the 261 bins for ab in Lab units, a NumPy array (..., 2) -> int16 (...).
-
-    Read from a lattice of half a Lab unit, so colors within a quarter unit of a border may fall to its other side.
-    """
+    """The index of the nearest of the 261 bins for ab in Lab units, a NumPy array (..., 2) -> int32 (...)."""
     cell = np.rint((np.clip(ab, -128, 128) + 128) * 2).astype(np.int32)
-    return _bin_grid()[cell[..., 0], cell[..., 1]]
+    return bin_lattice()[cell[..., 0], cell[..., 1], 0]

@@ -5,7 +5,10 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+
+from colorlib import evaluate
 
 # name in the results -> heading, decimals; the arrow says where better lies
 SCORES = {
@@ -44,8 +47,10 @@ def load_results(folder):
     return results
 
 
-def results_table(folder, *, scores=tuple(SCORES)[:4]):
+def results_table(folder, *, scores=tuple(SCORES)[:4], digest=None):
     """Tabulates the results below a folder: a DataFrame of texts, one row an experiment, data set and variant.
+
+    `digest` keeps only the results scored on that picture set.
 
     A cell is "mean [low, high] ± spread": mean over seeds, 95 % interval over pictures (its ends averaged over the
     seeds), standard deviation over seeds where there are several. Raises ValueError where seeds were scored on
@@ -53,6 +58,8 @@ def results_table(folder, *, scores=tuple(SCORES)[:4]):
     """
     groups = {}
     for result in load_results(folder):
+        if digest not in (None, result["data"]["digest"]):
+            continue
         groups.setdefault((result["experiment"], result["data"]["name"], result["variant"]), []).append(result)
     rows = []
     for (experiment, data, variant), runs in groups.items():
@@ -62,6 +69,40 @@ def results_table(folder, *, scores=tuple(SCORES)[:4]):
         rows.append(row | {SCORES[name][0]: _cell(runs, name) for name in scores})
     table = pd.DataFrame(rows, columns=["experiment", "data", "variant", "seeds", *(SCORES[n][0] for n in scores)])
     return table.drop(columns="experiment") if table["experiment"].nunique() < 2 else table
+
+
+def compare(folder, variant, against, *, score="ciede2000", digest=None):
+    """Compares two variants on each data set below a folder: a DataFrame, one row a set, with a verdict.
+
+    The effect is the paired difference of `score` over the same test pictures, each averaged over the seeds that both
+    have, with its 95 % bootstrap interval; an interval on one side of 0 decides "better" or "worse" (lower is better).
+    """
+    runs = {}
+    for result in load_results(folder):
+        if digest in (None, result["data"]["digest"]) and result["variant"] in (variant, against):
+            runs.setdefault(result["data"]["name"], {}).setdefault(result["variant"], {})[result["seed"]] = result
+    rows = []
+    for data, found in runs.items():
+        seeds = sorted(set(found.get(variant, {})) & set(found.get(against, {})))
+        if not seeds:
+            continue
+        one, other = (
+            np.mean([pd.read_csv(Path(found[v][s]["file"]).with_name("scores.csv"))[score] for s in seeds], axis=0)
+            for v in (variant, against)
+        )
+        ratios = [
+            np.mean([found[v][s]["scores"]["colorfulness_ratio"]["mean"] for s in seeds]) for v in (variant, against)
+        ]
+        gap = evaluate.paired_difference(one, other)
+        verdict = "better" if gap["high"] < 0 else "worse" if gap["low"] > 0 else "undecided"
+        row = {"data": data, "variant": variant, "against": against, "seeds": len(seeds), "pictures": len(one)}
+        row |= {
+            f"{v}: {score} at ratio": f"{x.mean():.2f} at {r:.2f}"
+            for v, x, r in zip((variant, against), (one, other), ratios, strict=True)
+        }
+        row |= {"difference": f"{gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]", "verdict": verdict}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _cell(runs, name):

@@ -1,0 +1,62 @@
+"""The dials of a vivid colorizer, temperature, tau and gain: swept, and chosen on validation pictures."""
+
+import keras
+from tqdm import tqdm
+
+from colorlib import evaluate
+from colorlib.models import bin_logits
+
+TEMPERATURES = (1.0, 0.6, 0.38, 0.25)
+TAUS = (0.0, 0.2, 0.4, 0.6)
+
+
+def logits(colorizer, lightness, *, batch_size=64):
+    """The logits of a vivid colorizer for lightness (N, S, S, 1): (N, S/4, S/4, 261). Computed once, decoded often."""
+    return bin_logits(colorizer).predict(lightness, batch_size=batch_size, verbose=0)
+
+
+def decode(colorizer, values, *, temperature=1.0, tau=0.0, gain=1.0, batch_size=64):
+    """Decodes logits (N, h, w, 261) with these dials, which stay set, into ab (N, 4h, 4w, 2) in [-1, 1]."""
+    layer = colorizer.get_layer("decode")
+    layer.temperature, layer.tau, layer.gain = temperature, tau, gain
+    upsample = colorizer.get_layer("ab")
+    parts = [upsample(layer(values[i : i + batch_size])) for i in range(0, len(values), batch_size)]
+    return keras.ops.convert_to_numpy(keras.ops.concatenate(parts))
+
+
+def sweep(colorizer, values, lightness, truth, settings):
+    """Scores each setting of the dials on pictures (N, S, S, 3) whose logits are `values`: a list of points.
+
+    A point is its setting with `evaluate.curve_point`'s four scores.
+    """
+    points = []
+    for setting in tqdm(settings, desc="dials", leave=False):
+        ab = decode(colorizer, values, **setting)
+        points.append({**setting, **evaluate.curve_point(evaluate.render_report(lightness, ab)[0], truth)})
+    return points
+
+
+def choose(colorizer, lightness, truth, *, temperatures=TEMPERATURES, taus=TAUS):
+    """Sets the dials that score best on validation pictures, all at the truth's colorfulness; returns the points.
+
+    For each temperature and tau the gain is matched to colorfulness ratio 1, within 0.5 to 2; among those the
+    lowest CIEDE2000 wins. `truth` is uint8 (N, S, S, 3). Raises ValueError where no setting reaches that.
+    """
+    values = logits(colorizer, lightness)
+    settings = []
+    for temperature in temperatures:
+        for tau in taus:
+            ab = decode(colorizer, values, temperature=temperature, tau=tau)
+            try:
+                gain = evaluate.matching_gain(lightness, ab, truth)
+            except ValueError:
+                continue  # colorless: no gain reaches the truth's colorfulness
+            if 0.5 <= gain <= 2:
+                settings.append({"temperature": temperature, "tau": tau, "gain": round(gain, 3)})
+    if not settings:
+        raise ValueError("no temperature and tau reach the truth's colorfulness with a gain of 0.5 to 2")
+    points = sweep(colorizer, values, lightness, truth, settings)
+    best = min(points, key=lambda point: point["ciede2000"])
+    layer = colorizer.get_layer("decode")
+    layer.temperature, layer.tau, layer.gain = (best[name] for name in ("temperature", "tau", "gain"))
+    return points

@@ -1,0 +1,162 @@
+"""Clean pictures -> tf.data batches of (lightness, ab).
+
+The order is fixed: decode, resize, convert and cache once; shuffle, augment and batch afresh each epoch. What is
+drawn at random follows from (seed, epoch, batch) alone, so a run that stops and resumes at epoch n sees what it
+would have seen, and the number of threads changes nothing.
+"""
+
+import concurrent.futures
+import os
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from colorlib import color, images
+
+_THREADS = os.cpu_count() or 1
+_CONVERT_AT_ONCE = 32  # pictures; XLA converts a batch three times quicker, per picture, than one
+
+# Geometry only, as the originals did it: never color. Reflection, so that no border teaches a false black.
+FLIP, SCALE, ROTATE, SHIFT = 0.5, 0.2, 15.0, 0.1
+
+
+def lab_batches(paths, *, image_size, batch_size, training=False, seed=0, first_epoch=0, augmentation="warp"):
+    """Batches of (lightness, ab) from clean JPEG pictures, float32 (B, S, S, 1) and (B, S, S, 2), both in [-1, 1].
+
+    Pictures are reduced to `image_size` on their short side with an area filter and cropped at the center, as
+    `images.fit` does, converted at once, and held in memory as float16.
+
+    With `training`, the batches go on without end (give `fit` steps_per_epoch=len(paths) // batch_size): each epoch
+    is shuffled anew, loses its incomplete last batch, and every picture is flipped, scaled by up to 20 %, rotated
+    by up to 15 degrees and shifted by up to 10 %. `first_epoch` resumes. `augmentation` is "warp" (one OpenCV warp
+    a picture), "albumentations" (the same geometry through that library, slower) or None.
+
+    Raises ValueError for no pictures, fewer training pictures than a batch, or an unknown augmentation.
+    """
+    paths = [str(p) for p in paths]
+    if not paths:
+        raise ValueError("lab_batches: no pictures were given")
+    if training and len(paths) < batch_size:
+        raise ValueError(f"lab_batches: {len(paths)} training pictures do not fill a batch of {batch_size}")
+    if augmentation not in _AUGMENTATIONS:
+        raise ValueError(f"lab_batches: augmentation {augmentation!r} is none of {list(_AUGMENTATIONS)}")
+    lab = load_lab(paths, image_size)
+    if not training:
+        return tf.data.Dataset.from_tensor_slices(lab).batch(batch_size).map(_float32).prefetch(2)
+    steps = len(paths) // batch_size
+
+    def order_of(epoch):
+        order = np.random.default_rng([seed, epoch]).permutation(len(lab))[: steps * batch_size]
+        return order.reshape(steps, batch_size)
+
+    def pictures_of(epoch, step, indices):
+        return _AUGMENTATIONS[augmentation](lab[indices].astype(np.float32), [seed, epoch, step])
+
+    def epoch_of(epoch):
+        order = tf.data.Dataset.from_tensor_slices(tf.numpy_function(order_of, [epoch], tf.int64))
+        return order.enumerate().map(lambda step, indices: (epoch, step, indices))
+
+    def batch_of(*key):
+        batch = tf.numpy_function(pictures_of, key, tf.float32)
+        return _float32(tf.ensure_shape(batch, (batch_size, image_size, image_size, 3)))
+
+    epochs = tf.data.Dataset.counter(first_epoch).flat_map(epoch_of)
+    return epochs.map(batch_of, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
+
+
+def load_lab(paths, image_size):
+    """Converts clean JPEG pictures to what is cached: float16 (N, S, S, 3), lightness and ab as a model sees them."""
+    batches = (
+        tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
+        .map(lambda path: decode(path, image_size), num_parallel_calls=_THREADS)
+        .batch(_CONVERT_AT_ONCE)
+        .map(_convert, num_parallel_calls=_THREADS)
+        .prefetch(2)
+    )
+    lab = np.empty((len(paths), image_size, image_size, 3), np.float16)
+    with tqdm(total=len(paths), desc="converting", unit=" pictures", delay=3, leave=False) as progress:
+        filled = 0
+        for batch in batches:
+            lab[filled : filled + len(batch)] = batch
+            filled += len(batch)
+            progress.update(len(batch))
+    return lab
+
+
+def decode(path, image_size):
+    """Reads one clean JPEG as float32 (S, S, 3) in 0..255: area filter to `image_size`, centre crop. For tf.data."""
+    # TensorFlow's default DCT is the fast, inexact one; Pillow and everybody else use this one.
+    picture = tf.io.decode_jpeg(tf.io.read_file(path), channels=3, dct_method="INTEGER_ACCURATE")
+    height, width = tf.unstack(tf.shape(picture)[:2])
+    side = tf.minimum(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = picture[top : top + side, left : left + side]
+    return tf.ensure_shape(
+        tf.image.resize(square, (image_size, image_size), method="area"), (image_size, image_size, 3)
+    )
+
+
+def load_pictures(paths, image_size):
+    """Reads pictures as the protocol scores them: uint8 sRGB (N, S, S, 3), area filter, centre crop."""
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        return np.stack(list(pool.map(lambda path: images.fit(images.load(path), image_size), paths)))
+
+
+@tf.function(jit_compile=True)
+def _convert(pictures):
+    return tf.cast(tf.concat(color.split(color.rgb_to_lab(pictures / 255.0)), -1), tf.float16)
+
+
+def _float32(batch):
+    batch = tf.cast(batch, tf.float32)
+    return batch[..., :1], batch[..., 1:]
+
+
+def _warp(batch, key):
+    """Flip, scale, rotation and shift of a batch (B, S, S, 3) as one affine map a picture, bilinear."""
+    rng = np.random.default_rng(key)
+    count, size = batch.shape[:2]
+    flip = np.where(rng.random(count) < FLIP, -1.0, 1.0)
+    scale, angle = rng.uniform(1 - SCALE, 1 + SCALE, count), np.deg2rad(rng.uniform(-ROTATE, ROTATE, count))
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    turn = np.stack([np.stack([cos * flip, -sin], -1), np.stack([sin * flip, cos], -1)], 1)  # (B, 2, 2)
+    center = (size - 1) / 2
+    shift = rng.uniform(-SHIFT, SHIFT, (count, 2)) * size + center - turn @ np.full(2, center)
+    maps = np.concatenate([turn, shift[..., None]], -1)
+    out = np.empty_like(batch)
+    for picture, matrix, target in zip(batch, maps, out, strict=True):
+        cv2.warpAffine(
+            picture,
+            matrix,
+            (size, size),
+            dst=target,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
+    return out
+
+
+def _albumentations(batch, key):
+    """The same geometry through Albumentations, a fresh seeded pipeline a batch, so threads share no state."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
+    import albumentations
+
+    move = albumentations.Compose(
+        [
+            albumentations.HorizontalFlip(p=FLIP),
+            albumentations.Affine(
+                scale=(1 - SCALE, 1 + SCALE),
+                rotate=(-ROTATE, ROTATE),
+                translate_percent=(-SHIFT, SHIFT),
+                border_mode=cv2.BORDER_REFLECT_101,
+                p=1,
+            ),
+        ],
+        seed=int(np.random.default_rng(key).integers(2**31)),
+    )
+    return np.stack([move(image=picture)["image"] for picture in batch])
+
+
+_AUGMENTATIONS = {"warp": _warp, "albumentations": _albumentations, None: lambda batch, key: batch}

@@ -1,0 +1,107 @@
+"""Trains the colorizer that ships: python -m colorlib.weights.train SOURCE [SOURCE ...] [--epochs 10].
+
+Each source is a name, a folder, a .tar or a .zip. Trains on the training splits together, chooses the dials on the
+validation splits, scores each source's test split, and writes vivid.keras and vivid.json beside this file. A run that
+stops is resumed by the same command; checkpoints lie in data/runs/weights.
+"""
+
+import argparse
+import os
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from colorlib import catalog, color, dials, evaluate, losses, models, pipeline, training
+
+HERE = Path(__file__).parent
+IMAGE_SIZE, BATCH_SIZE, SEED, RATE = 64, 32, 0, 2e-3
+CHOSEN_ON, PRIOR_FROM = 64, 500  # pictures of each source
+
+
+def save_small(model, path):
+    """Saves a model with its weights rounded to 12 bits of mantissa, which a zip then halves. Whole or not at all."""
+    for weight in model.weights:
+        mantissa, exponent = np.frexp(keras.ops.convert_to_numpy(weight).astype(np.float32))
+        weight.assign(np.ldexp(np.rint(mantissa * 2**12) / 2**12, exponent))
+    plain, beside = Path(path).with_suffix(".plain.keras"), Path(path).with_suffix(".partial")
+    model.save(plain)
+    with (
+        zipfile.ZipFile(plain) as stored,
+        zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed,
+    ):
+        for name in stored.namelist():
+            packed.writestr(zipfile.ZipInfo(name), stored.read(name), zipfile.ZIP_DEFLATED, 9)
+    plain.unlink()
+    os.replace(beside, path)
+
+
+def train(paths, prior, epochs, folder):
+    """Trains a classifier without class weights on pictures of any size; returns it and the minutes."""
+    training.set_seed(SEED)
+    colorizer = models.vivid_colorizer(None)
+    colorizer.get_layer("decode").prior = prior
+    model = models.bin_logits(colorizer)
+    steps = len(paths["train"]) // BATCH_SIZE
+    schedule = keras.optimizers.schedules.CosineDecay(RATE, epochs * steps)
+    model.compile(keras.optimizers.Adam(schedule), loss=losses.BinCrossEntropy())
+    checkpoint = training.Checkpoint(folder)
+    first_epoch = checkpoint.restore(model)
+    settings = {"image_size": IMAGE_SIZE, "batch_size": BATCH_SIZE}
+    model.fit(
+        pipeline.lab_batches(paths["train"], training=True, seed=SEED, first_epoch=first_epoch, **settings),
+        validation_data=pipeline.lab_batches(paths["validation"], **settings),
+        steps_per_epoch=steps,
+        epochs=epochs,
+        initial_epoch=first_epoch,
+        callbacks=[checkpoint],
+        verbose=2,
+    )
+    return colorizer, checkpoint
+
+
+def main():
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sources", nargs="+")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--folder", default="data/runs/weights", help="for checkpoints")
+    options = parser.parse_args()
+    folders = [catalog.prepare(source, role="varied") for source in options.sources]
+    paths = {split: sorted(p for f in folders for p in catalog.paths(f, split)) for split in ("train", "validation")}
+    print({split: len(found) for split, found in paths.items()})
+
+    sample = pipeline.load_pictures([p for f in folders for p in catalog.paths(f, "train")[:PRIOR_FROM]], IMAGE_SIZE)
+    prior = losses.bin_prior(color.from_uint8(sample)[1] * color.AB_SCALE)
+    colorizer, checkpoint = train(paths, prior, options.epochs, options.folder)
+
+    chosen_on = [p for f in folders for p in catalog.paths(f, "validation")[:CHOSEN_ON]]
+    truth = pipeline.load_pictures(chosen_on, IMAGE_SIZE)
+    points = dials.choose(colorizer, color.from_uint8(truth)[0], truth)
+    best = min(points, key=lambda point: point["ciede2000"])
+    report = {"dials": {name: best[name] for name in ("temperature", "tau", "gain")}, "validation": best, "test": {}}
+    save_small(colorizer, HERE / "vivid.keras")
+    for folder in folders:
+        truth = pipeline.load_pictures(catalog.paths(folder, "test"), IMAGE_SIZE)
+        lightness = color.from_uint8(truth)[0]
+        pictures, gamut = evaluate.render_report(lightness, colorizer.predict(lightness, verbose=0))
+        scores = evaluate.summary(evaluate.per_picture(pictures, truth, prior=prior))
+        scores["ab_wasserstein"] = {"mean": evaluate.ab_wasserstein(pictures, truth)}
+        report["test"][catalog.describe(folder)["name"]] = catalog.describe(folder) | {"scores": scores, **gamut}
+    report |= {
+        "parameters": colorizer.count_params(),
+        "image_size": IMAGE_SIZE,
+        "epochs": options.epochs,
+        "batch_size": BATCH_SIZE,
+        "seed": SEED,
+        "minutes": checkpoint.minutes,
+        "history": checkpoint.history,
+        "commit": training.commit(),
+        "hardware": training.hardware(),
+    }
+    training.write_json(report, HERE / "vivid.json")
+
+
+if __name__ == "__main__":
+    main()

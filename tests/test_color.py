@@ -1,0 +1,93 @@
+"""color.py against scikit-image, its own inverse, and the three kinds of array it serves."""
+
+import numpy as np
+import pytest
+import skimage.color
+
+from colorlib import color
+
+
+@pytest.fixture(scope="module")
+def cube():
+    """A 17^3 grid of sRGB and the edges of the 8-bit range, float32 (n, 3)."""
+    axis = np.linspace(0, 1, 17)
+    edges = np.array([0, 1, 10, 11, 254, 255]) / 255  # around the linear part's end, and the ends
+    grids = [np.stack(np.meshgrid(a, a, a), -1).reshape(-1, 3) for a in (axis, edges)]
+    return np.concatenate(grids).astype(np.float32)
+
+
+def test_lab_agrees_with_scikit_image(cube):
+    np.testing.assert_allclose(color.rgb_to_lab(cube), skimage.color.rgb2lab(cube), atol=1e-3)
+
+
+def test_rgb_agrees_with_scikit_image_and_undoes_lab(cube):
+    lab = color.rgb_to_lab(cube)
+    np.testing.assert_allclose(color.lab_to_rgb(lab), skimage.color.lab2rgb(lab), atol=1e-3)
+    np.testing.assert_allclose(color.lab_to_rgb(lab), cube, atol=1e-4)
+
+
+def test_float64_stays_float64():
+    rgb = np.array([[0.2, 0.4, 0.6]])
+    assert color.rgb_to_lab(rgb).dtype == np.float64
+    np.testing.assert_allclose(color.lab_to_rgb(color.rgb_to_lab(rgb)), rgb, atol=1e-6)
+
+
+def test_grey_has_no_color():
+    grey = np.repeat(np.arange(256)[:, None], 3, -1) / 255.0
+    assert np.abs(color.rgb_to_lab(grey)[..., 1:]).max() < 0.01
+
+
+def test_the_same_numbers_inside_tf_data_and_as_backend_tensors(cube):
+    import tensorflow as tf
+    from keras import ops
+
+    expected = color.rgb_to_lab(cube)
+    (inside,) = tf.data.Dataset.from_tensors(cube).map(color.rgb_to_lab)
+    np.testing.assert_allclose(inside, expected, atol=1e-3)
+    backend = ops.convert_to_tensor(cube)
+    np.testing.assert_allclose(ops.convert_to_numpy(color.rgb_to_lab(backend)), expected, atol=1e-3)
+    np.testing.assert_allclose(ops.convert_to_numpy(color.lab_to_rgb(color.rgb_to_lab(backend))), cube, atol=1e-4)
+    lightness, ab = color.split(color.rgb_to_lab(backend))
+    np.testing.assert_allclose(ops.convert_to_numpy(color.merge(lightness, ab)), expected, atol=1e-3)
+
+
+def test_split_scales_to_the_contract():
+    lightness, ab = color.split(np.array([[[100.0, 128.0, -64.0]], [[0.0, 0.0, 0.0]]]))
+    np.testing.assert_array_equal(lightness[..., 0], [[1.0], [-1.0]])
+    np.testing.assert_array_equal(ab[0, 0], [1.0, -0.5])
+    np.testing.assert_allclose(color.merge(lightness, ab)[0, 0], [100.0, 128.0, -64.0])
+
+
+def test_render_returns_pictures_it_was_given():
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    back, clipped = color.render(*color.from_uint8(pictures))
+    np.testing.assert_array_equal(back, pictures)
+    assert not clipped.any()
+
+
+def test_render_clips_to_the_gamut_and_says_where():
+    lightness = np.zeros((1, 2, 1), np.float32)  # L* = 50
+    ab = np.array([[[0.1, 0.1], [0.9, 0.9]]], np.float32)  # the second is far outside
+    rgb, clipped = color.render(lightness, ab)
+    assert clipped.tolist() == [[False, True]]
+    assert rgb[0, 1, 0] == 255 and rgb[0, 1, 1] == 0 and rgb[0, 1, 2] == 0
+
+
+def test_bins_are_those_of_the_whole_cube():
+    centers = color.bins()
+    assert centers.shape == (261, 2)
+    np.testing.assert_array_equal(np.unique(centers % 10), [0])
+    found = set()
+    axis = np.arange(256, dtype=np.float32) / 255
+    for red in np.array_split(axis, 64):
+        ab = color.rgb_to_lab(np.stack(np.meshgrid(red, axis, axis, indexing="ij"), -1))[..., 1:]
+        found.update(np.unique((np.rint(ab / 10) @ [1000, 1]).astype(int)))
+    assert found == set((centers / 10 @ [1000, 1]).astype(int))
+
+
+def test_nearest_bin_is_the_nearest():
+    ab = color.from_uint8(np.random.default_rng(1).integers(0, 256, (2000, 3), np.uint8))[1] * 128
+    distances = np.linalg.norm(ab[:, None] - color.bins(), axis=-1)
+    chosen = distances[np.arange(len(ab)), color.nearest_bin(ab)]
+    assert (chosen - distances.min(-1)).max() <= 0.71  # half a cell's diagonal, twice
+    assert (chosen == distances.min(-1)).mean() > 0.9

@@ -1,0 +1,94 @@
+"""The pipeline: the protocol's pictures, the same seed the same batches, geometry that moves both together."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorlib import color, images, pipeline
+
+SETTINGS = {"image_size": 32, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """Ten smooth pictures of different shapes as clean JPEGs."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for i in range(10):
+        noise = Image.fromarray(rng.integers(0, 256, (5, 7, 3), np.uint8))
+        picture = noise.resize([(64, 48), (48, 64), (32, 32)][i % 3], Image.Resampling.BICUBIC)
+        picture.save(folder / f"{i}.jpg", quality=95, subsampling=0)
+    return sorted(folder.glob("*.jpg"))
+
+
+def first(paths, count=6, **options):
+    batches = pipeline.lab_batches(paths, training=True, **SETTINGS | options).take(count)
+    return [np.concatenate(batch, -1) for batch in batches.as_numpy_iterator()]
+
+
+def test_batches_hold_the_protocols_pictures(paths):
+    batches = list(pipeline.lab_batches(paths, **SETTINGS).as_numpy_iterator())
+    lightness, ab = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    expected = color.from_uint8(pipeline.load_pictures(paths, 32))
+    # float16 and, in training, no rounding to 8 bits
+    assert np.abs(lightness - expected[0]).max() * 50 < 0.6
+    assert np.abs(ab - expected[1]).mean() * 128 < 0.3
+    assert [len(batch[0]) for batch in batches] == [4, 4, 2]
+
+
+def test_the_same_seed_gives_the_same_batches_in_parallel_too(paths, monkeypatch):
+    for augmentation in ("warp", "albumentations", None):
+        monkeypatch.setattr(pipeline, "_THREADS", 4)
+        once = first(paths, augmentation=augmentation)
+        monkeypatch.setattr(pipeline, "_THREADS", 1)
+        np.testing.assert_array_equal(once, first(paths, augmentation=augmentation))
+        assert np.abs(np.array(once) - first(paths, augmentation=augmentation, seed=1)).max() > 0.1
+
+
+def test_epochs_differ_and_can_be_resumed(paths):
+    batches = first(paths, 6, augmentation=None)  # two batches an epoch
+    assert np.abs(batches[0] - batches[2]).max() > 0.01
+    np.testing.assert_array_equal(first(paths, 2, augmentation=None, first_epoch=2), batches[4:])
+    np.testing.assert_array_equal(first(paths, 2, first_epoch=1), first(paths, 4)[2:])
+
+
+def test_an_epoch_shows_no_picture_twice(paths):
+    epoch = np.concatenate(first(paths, 2, augmentation=None))
+    assert len(np.unique(epoch.reshape(8, -1), axis=0)) == 8
+
+
+@pytest.mark.parametrize("augmentation", ["warp", "albumentations"])
+def test_lightness_and_ab_move_together(augmentation):
+    """Where ab is a copy of lightness before, it is one after."""
+    plane = np.random.default_rng(3).uniform(-1, 1, (3, 32, 32, 1)).astype(np.float32)
+    moved = pipeline._AUGMENTATIONS[augmentation](np.repeat(plane, 3, -1), [0, 0, 0])
+    np.testing.assert_allclose(moved[..., 0], moved[..., 1], atol=1e-6)
+    assert np.abs(moved - plane).max() > 0.1
+
+
+def test_the_warp_is_centered_and_keeps_its_ranges(monkeypatch):
+    ramp = np.tile(np.linspace(-1, 1, 33, dtype=np.float32)[None, None, :, None], (200, 33, 1, 3))
+    for name in ("SCALE", "ROTATE", "SHIFT"):
+        monkeypatch.setattr(pipeline, name, 0.0)
+    flipped = pipeline._warp(ramp, [0, 0, 0])
+    is_flipped = flipped[:, 0, 0, 0] > 0
+    np.testing.assert_allclose(flipped[is_flipped], -ramp[is_flipped], atol=1e-5)
+    np.testing.assert_allclose(flipped[~is_flipped], ramp[~is_flipped], atol=1e-5)
+    assert 0.4 < is_flipped.mean() < 0.6
+    monkeypatch.setattr(pipeline, "SHIFT", 0.1)
+    centers = np.abs(pipeline._warp(ramp, [0, 0, 0])[:, 16, 16, 0]) * 16  # in pixels
+    assert 2.9 < centers.max() <= 3.31
+
+
+def test_bad_input_is_named(paths):
+    with pytest.raises(ValueError, match="no pictures"):
+        pipeline.lab_batches([], **SETTINGS)
+    with pytest.raises(ValueError, match="10 training pictures do not fill a batch of 64"):
+        pipeline.lab_batches(paths, image_size=32, batch_size=64, training=True)
+    with pytest.raises(ValueError, match="'sharpen' is none of"):
+        pipeline.lab_batches(paths, augmentation="sharpen", training=True, **SETTINGS)
+
+
+def test_decode_agrees_with_the_gate(paths):
+    for path in paths[:3]:
+        ours = np.asarray(pipeline.decode(str(path), 32))
+        assert np.abs(ours - images.fit(images.load(path), 32)).max() <= 1.0
