@@ -38,7 +38,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 RUN = $(PY) -m colorlib.notebooks --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") \
 	$(if $(SETS),--sets "$(SETS)") $(if $(ONLY),--only $(ONLY)) $(if $(SEEDS),--seeds $(SEEDS))
 
-.PHONY: help setup train-all test test-fast lint format bench results render notebook address clean
+.PHONY: help setup train-all test test-fast lint format bench results render readme weights notebook address clean
 
 help: ## Show this help
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -80,6 +80,12 @@ results: $(INSTALLED) ## Run the profile's experiments over their seeds -> noteb
 
 render: $(INSTALLED) ## Like train-all, and put the executed copies into notebooks/rendered/
 	$(RUN) --render
+
+readme: $(INSTALLED) ## Write the README's tables and strip from the result files
+	$(PY) -m colorlib.readme
+
+weights: $(INSTALLED) ## Train the colorizer that ships, from SETS=FOLDER
+	$(PY) -m colorlib.weights.train $(foreach role,faces flowers landscapes varied,"$(SETS)/$(role).tar")
 
 notebook: $(INSTALLED) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks

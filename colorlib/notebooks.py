@@ -14,6 +14,9 @@ import time
 from colorlib import bootstrap, gallery, profiles
 from colorlib.profiles import ROOT
 
+# Of a run, what is committed: the result, its scores picture by picture, and the swept curves.
+KEPT = ("result.json", "scores.csv", "curves.json")
+
 
 class CellError(RuntimeError):
     """A cell raised, or its kernel died; the message is a readable block with the cell and the error."""
@@ -74,17 +77,16 @@ def make_run_folder(path, values, root):
 
 
 def collect(run_folder, place):
-    """Copies the result.json files under `run_folder`, as they lie, into `place`, which appears whole or not at all.
+    """Copies what KEPT names under `run_folder`, as it lies, into `place`, which appears whole or not at all.
 
-    Raises ValueError if there is none.
+    Raises ValueError if there is no result.json.
     """
     run_folder, place = pathlib.Path(run_folder), pathlib.Path(place)
-    found = sorted(run_folder.rglob("result.json"))
-    if not found:
+    if not any(run_folder.rglob("result.json")):
         raise ValueError(f"the run left no result.json under {run_folder}")
     beside = place.with_name(f".{place.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
-    for path in found:
+    for path in sorted(path for name in KEPT for path in run_folder.rglob(name)):
         target = beside / path.relative_to(run_folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
@@ -137,14 +139,29 @@ def _parser():
 def _train(runs, options):
     """Executes the runs of a profile in order, then writes the index page (and the rendered copies)."""
     run_root = ROOT / "data" / "runs" / options.profile
+    minutes = {}
     for stem, values in runs:
-        _timed(stem, stem, values, run_root / f"{stem}.ipynb")
+        minutes[stem] = round(_timed(stem, stem, values, run_root / f"{stem}.ipynb"), 2)
         if options.render:
             gallery.render(run_root / f"{stem}.ipynb", ROOT / "notebooks" / "rendered" / f"{stem}.ipynb")
     page = gallery.write_index(run_root, profiles.source_notebooks(ROOT / "notebooks"))
     unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes on macOS, kilobytes on Linux
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
-    print(f"peak memory of a notebook: {peak:.1f} GB\nopen {os.path.relpath(page)}")
+    took = {
+        "profile": options.profile,
+        "minutes": minutes,
+        "peak_memory_gb": round(peak, 2),
+        "hardware": _hardware(run_root),
+    }
+    gallery.write_text(run_root / "minutes.json", json.dumps(took, indent=1) + "\n")
+    if options.render and not options.only:
+        gallery.write_text(ROOT / "notebooks/results/benchmarks/train_all.json", json.dumps(took, indent=1) + "\n")
+    print(f"{sum(minutes.values()):.1f} minutes, peak memory of a notebook {peak:.1f} GB\nopen {os.path.relpath(page)}")
+
+
+def _hardware(run_root):
+    """What the run's results say they ran on; asking Keras here would load TensorFlow for one line."""
+    return next((json.loads(path.read_text())["hardware"] for path in sorted(run_root.rglob("result.json"))), "unknown")
 
 
 def _results(runs, options):
@@ -172,6 +189,7 @@ def _timed(label, stem, values, output):
         outcome = f"{minutes:5.1f} min"
     finally:
         print(outcome, flush=True)
+    return minutes
 
 
 def _cell_block(stem, error, partial):

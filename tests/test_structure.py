@@ -24,7 +24,7 @@ LAYERS = (
     {"report"},
     {"profiles"},
     {"gallery"},
-    {"notebooks", "__main__", "weights"},
+    {"notebooks", "__main__", "weights", "readme"},
 )
 LEVELS = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 FILES = sorted(PACKAGE.rglob("*.py"))

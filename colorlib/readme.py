@@ -1,0 +1,129 @@
+"""Writes the tables and the strip of README.md and the model card from result files: `make readme`."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from colorlib import color, colorize, report, results
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "notebooks" / "results"
+CARD = ROOT / "colorlib" / "weights" / "README.md"
+STRIP = RESULTS / "strip.png"
+EXAMPLES = ("coffee", "chelsea", "astronaut", "rocket")  # photographs that scikit-image ships
+
+
+def _read(name):
+    return json.loads((RESULTS / "benchmarks" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def flowers():
+    """The variants of notebook 09 on the flower photographs."""
+    table = results.results_table(RESULTS / "photos" / "09_vivid_colors", scores=tuple(results.SCORES)[:6])
+    return results.markdown(table[table["data"] == "flowers"].drop(columns="data").sort_values("CIEDE2000 ↓"))
+
+
+def other_sets():
+    """The variants of notebook 09 on the other sets, one seed."""
+    table = results.results_table(RESULTS / "photos" / "09_vivid_colors")
+    return results.markdown(table[table["data"] != "flowers"])
+
+
+def claims():
+    """C10 on every set: each classifier with its dials against L2 with its gain."""
+    folder = RESULTS / "photos" / "09_vivid_colors"
+    pairs = [results.compare(folder, variant, "l2-gain") for variant in ("adjusted", "weighted-dials")]
+    rows = []
+    for variant, table in zip(("adjusted", "weighted-dials"), pairs, strict=True):
+        named = {f"{variant}: ciede2000 at ratio": "CIEDE2000 at ratio", "l2-gain: ciede2000 at ratio": "L2 with gain"}
+        rows.append(table.rename(columns=named).drop(columns="against"))
+    return results.markdown(pd.concat(rows, ignore_index=True).sort_values("data"))
+
+
+def shipped():
+    """The shipped colorizer on the test split of each set."""
+    card = json.loads((CARD.parent / "vivid.json").read_text(encoding="utf-8"))
+    columns = {name: results.SCORES[name] for name in list(results.SCORES)[:6]}
+    rows = []
+    for name, found in card["test"].items():
+        row = {"data": name, "test pictures": found["test"]}
+        for score, (heading, decimals) in columns.items():
+            value = found["scores"][score]
+            interval = f" [{value['low']:.{decimals}f}, {value['high']:.{decimals}f}]" if "low" in value else ""
+            row[heading] = f"{value['mean']:.{decimals}f}{interval}"
+        rows.append(row)
+    return results.markdown(pd.DataFrame(rows))
+
+
+def training_of_shipped():
+    """How the shipped colorizer was trained, in one line."""
+    card = json.loads((CARD.parent / "vivid.json").read_text(encoding="utf-8"))
+    dials = ", ".join(f"{name} {value:g}" for name, value in card["dials"].items())
+    pictures = sum(found["train"] for found in card["test"].values())
+    return (
+        f"{card['parameters']:,} parameters; {pictures:,} training pictures at {card['image_size']} pixels, "
+        f"{card['epochs']} epochs in {card['minutes']:.0f} minutes on {card['hardware']}; "
+        f"dials chosen on validation: {dials}."
+    )
+
+
+def pipeline():
+    """The pipeline benchmark."""
+    found = _read("pipeline")
+    rows = [
+        {
+            "what": name,
+            "pictures a second": rate,
+            "x (a)": found["ratio_to_a"][name],
+            "x (b)": found["ratio_to_b"][name],
+        }
+        for name, rate in found["pictures_per_second"].items()
+    ]
+    size = f"{found['pictures']} pictures of {found['size']}x{found['size']}"
+    return f"{results.markdown(pd.DataFrame(rows))}\n\n{size}; {found['hardware']}."
+
+
+def train_all():
+    """What `make train-all` took."""
+    found = _read("train_all")
+    rows = [{"notebook": name, "minutes": minutes} for name, minutes in found["minutes"].items()]
+    rows.append({"notebook": "all", "minutes": sum(found["minutes"].values())})
+    return (
+        f"{results.markdown(pd.DataFrame(rows))}\n\nPeak memory {found['peak_memory_gb']:.1f} GB; {found['hardware']}."
+    )
+
+
+TABLES = {
+    ROOT / "README.md": (flowers, other_sets, claims, shipped, training_of_shipped, pipeline, train_all),
+    CARD: (shipped, training_of_shipped),
+}
+
+
+def draw_strip():
+    """Colorizes the grey versions of scikit-image's photographs with the shipped model; returns a Figure."""
+    import skimage.data
+
+    model, examples = colorize.load(), {}
+    for name in EXAMPLES:
+        picture = getattr(skimage.data, name)()
+        lightness, ab = color.from_uint8(picture)
+        grey = color.render(lightness, np.zeros_like(ab))[0]
+        examples[name] = (grey, colorize.colorize(model, grey), picture)
+    return report.strip(examples, rows=("grey", "colorized", "truth"))
+
+
+def main():
+    """Rewrites what changed and says so."""
+    for path, tables in TABLES.items():
+        for table in tables:
+            if results.update_marked(path, table.__name__, table()):
+                print(f"{path.relative_to(ROOT)}: {table.__name__}")
+    draw_strip().savefig(STRIP, dpi=110)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

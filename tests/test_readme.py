@@ -1,0 +1,21 @@
+"""The README and the model card say what the result files say."""
+
+import pytest
+
+from colorlib import readme
+
+
+@pytest.mark.parametrize(
+    ("path", "table"),
+    [(path, table) for path, tables in readme.TABLES.items() for table in tables],
+    ids=lambda value: getattr(value, "__name__", None) or value.parent.name,
+)
+def test_tables_are_those_of_the_results(path, table):
+    text, name = path.read_text(encoding="utf-8"), table.__name__
+    inside = text.split(f"<!-- begin {name} -->")[1].split(f"<!-- end {name} -->")[0]
+    assert inside.strip() == table().strip(), "run `make readme`"
+
+
+def test_the_strip_is_there_and_linked():
+    assert readme.STRIP.stat().st_size > 50_000
+    assert str(readme.STRIP.relative_to(readme.ROOT)) in (readme.ROOT / "README.md").read_text(encoding="utf-8")
