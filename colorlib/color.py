@@ -82,9 +82,24 @@ def merge(lightness, ab):
     return join([50.0 * (lightness + 1.0), AB_SCALE * ab], -1)
 
 
+def to_float(pictures):
+    """8-bit sRGB, a NumPy array of 0..255, as float32 in [0, 1]; shape kept."""
+    return np.asarray(pictures, np.float32) / np.float32(255)
+
+
+def to_uint8(rgb):
+    """sRGB in [0, 1], a NumPy array, rounded to 8 bits; what lies outside is clipped to the gamut. Shape kept."""
+    return np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
+
+
+def lab_of(pictures):
+    """CIELAB, float32 (..., 3), of 8-bit sRGB pictures (..., 3), a NumPy array."""
+    return rgb_to_lab(to_float(pictures))
+
+
 def from_uint8(pictures):
     """Splits 8-bit sRGB pictures (..., 3), a NumPy array, into float32 lightness (..., 1) and ab (..., 2)."""
-    return split(rgb_to_lab(np.asarray(pictures, np.float32) / np.float32(255)))
+    return split(lab_of(pictures))
 
 
 def render(lightness, ab):
@@ -92,9 +107,9 @@ def render(lightness, ab):
 
     Also returns which pixels were clipped, bool (...): those that lay outside by more than half an 8-bit step.
     """
-    rgb = lab_to_rgb(merge(np.asarray(lightness), np.asarray(ab))) * 255.0
-    clipped = ((rgb < -0.5) | (rgb > 255.5)).any(axis=-1)
-    return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8), clipped
+    rgb = lab_to_rgb(merge(np.asarray(lightness), np.asarray(ab)))
+    clipped = (np.abs(rgb - 0.5) > 0.5 + 0.5 / 255).any(axis=-1)
+    return to_uint8(rgb), clipped
 
 
 @functools.cache

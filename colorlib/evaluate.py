@@ -27,10 +27,6 @@ _WINDOW = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": Fals
 _CHUNK = 16  # pictures at a time: the many planes of CIEDE2000 then stay in the processor's cache
 
 
-def _lab(pictures):
-    return color.rgb_to_lab(np.asarray(pictures, np.float32) / np.float32(255))
-
-
 def _b_larger(lab):
     return lab[..., 2] - lab[..., 1] > 0.05  # a margin: grey, within 0.01 of 0, is a*, the first of equals
 
@@ -48,7 +44,7 @@ def colorfulness(pictures):
 
 def best_constant_sign_agreement(truth):
     """Sign agreement (0-1) of the best single color with the truth (N, H, W, 3): what a model must beat."""
-    larger = float(_b_larger(_lab(truth)).mean())
+    larger = float(_b_larger(color.lab_of(truth)).mean())
     return max(larger, 1 - larger)
 
 
@@ -85,7 +81,7 @@ def per_picture(predicted, truth, *, prior=None, only=None):
 
 def _scores(predicted, truth, prior):
     """Name -> function computing that score of each picture, (N,); what several share is computed once."""
-    lab, lab_true = _lab(predicted), _lab(truth)
+    lab, lab_true = color.lab_of(predicted), color.lab_of(truth)
     distance = np.linalg.norm(lab[..., 1:] - lab_true[..., 1:], axis=-1)
     # Each pixel's area under "distance <= t", t = 0, 1 .. 150, in trapezoids: the first t to count it enters by half.
     within = np.where(distance == 0, 1.0, np.maximum(1 - (np.ceil(distance) - 0.5) / AUC_LIMIT, 0.0))
@@ -122,7 +118,7 @@ def ab_wasserstein(predicted, truth):
     The mean, over 64 fixed directions, of the distance of the sets projected on one. The values are gathered in
     cells of 1/2 Lab unit first, each cell kept at its mean: off by under 0.01.
     """
-    return _cloud_distance(*(_cloud(_lab(pictures)[..., 1:]) for pictures in (predicted, truth)))
+    return _cloud_distance(*(_cloud(color.lab_of(pictures)[..., 1:]) for pictures in (predicted, truth)))
 
 
 def _cloud(ab):
@@ -281,7 +277,7 @@ def folders(predicted, truth):
             rows.append(per_picture(*pair))
         except ValueError as error:
             raise ValueError(f"{mine[stem]}: {error}") from error
-        clouds = [cloud + _cloud(_lab(picture)[..., 1:]) for cloud, picture in zip(clouds, pair, strict=True)]
+        clouds = [cloud + _cloud(color.lab_of(picture)[..., 1:]) for cloud, picture in zip(clouds, pair, strict=True)]
     frame = pd.concat(rows, ignore_index=True).set_index(pd.Index(sorted(mine), name="name"))
     return frame, {"ab_wasserstein": _cloud_distance(*clouds)}
 

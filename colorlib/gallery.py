@@ -48,14 +48,17 @@ def write_index(folder, stems):
 
 
 def strip_greetings(path):
-    """Takes out of an executed notebook what TensorFlow says about itself when imported; no setting silences it."""
+    """Takes out of an executed notebook what TensorFlow says of itself when imported, which no setting silences.
+
+    Of a progress bar its last state stays.
+    """
     path = pathlib.Path(path)
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         for output in cell.get("outputs", ()):
             if output.get("name") == "stderr":
-                lines = "".join(output["text"]).splitlines(keepends=True)
-                output["text"] = [line for line in lines if not GREETING.match(line)]
+                lines = [line.rsplit("\r", 1)[-1] for line in "".join(output["text"]).split("\n")]
+                output["text"] = [f"{line}\n" for line in lines if line.strip() and not GREETING.match(line)]
         if "outputs" in cell:
             cell["outputs"] = [output for output in cell["outputs"] if output.get("text") != []]
     write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")

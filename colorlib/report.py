@@ -158,7 +158,7 @@ def ab_histogram(sets, *, limit=115):
     edges = np.arange(-limit, limit + 1, 2.5)
     densities = {}
     for title, pictures in sets.items():
-        ab = color.from_uint8(pictures)[1].reshape(-1, 2) * color.AB_SCALE
+        ab = color.lab_of(pictures)[..., 1:].reshape(-1, 2)
         densities[title] = 100 * np.histogram2d(*ab.T, bins=edges, density=True)[0].T
     top = max(density.max() for density in densities.values())
     side = min(3.4, WIDTH / min(len(sets), 4))
