@@ -27,6 +27,27 @@ SCORES = {
 }
 
 
+def score(folder, lightness, ab, truth, *, prior, **result):
+    """Scores one run on the test pictures and writes its result.json; returns the pictures and the per-picture scores.
+
+    `lightness` (N, S, S, 1) and predicted `ab` (N, S, S, 2) as a model has them, `truth` uint8 (N, S, S, 3), `prior`
+    the training set's share of each bin (261,); `result` is what `training.write_result` takes besides.
+    """
+    from colorlib import training  # here: reading results needs no Keras
+
+    pictures, gamut = evaluate.render_report(lightness, ab)
+    frame = evaluate.per_picture(pictures, truth, prior=prior)
+    training.write_result(
+        folder,
+        scores=evaluate.summary(frame),
+        set_scores=gamut | {"ab_wasserstein": evaluate.ab_wasserstein(pictures, truth)},
+        constant_sign_agreement=evaluate.best_constant_sign_agreement(truth),
+        per_picture=frame,
+        **result,
+    )
+    return pictures, frame
+
+
 def load_results(folder):
     """Reads every `result.json` below a folder: a list of dicts, in order of path, each with its "file".
 
@@ -50,19 +71,19 @@ def load_results(folder):
 def results_table(folder, *, scores=tuple(SCORES)[:4], digest=None):
     """Tabulates the results below a folder: a DataFrame of texts, one row an experiment, data set and variant.
 
-    `digest` keeps only the results scored on that picture set.
-
-    A cell is "mean [low, high] ± spread": mean over seeds, 95 % interval over pictures (its ends averaged over the
+    Rows are ordered by data set, then by CIEDE2000; `digest` keeps only the results scored on that picture set. A cell is "mean [low, high] ± spread": mean over seeds, 95 % interval over pictures (its ends averaged over the
     seeds), standard deviation over seeds where there are several. Raises ValueError where seeds were scored on
     different pictures, and like `load_results`.
     """
     groups = {}
     for result in load_results(folder):
-        if digest not in (None, result["data"]["digest"]):
+        if digest not in (None, result["data"].get("digest")):
             continue
         groups.setdefault((result["experiment"], result["data"]["name"], result["variant"]), []).append(result)
     rows = []
-    for (experiment, data, variant), runs in groups.items():
+    order = {key: np.mean([run["scores"]["ciede2000"]["mean"] for run in runs]) for key, runs in groups.items()}
+    for experiment, data, variant in sorted(groups, key=lambda key: (key[1], order[key])):
+        runs = groups[experiment, data, variant]
         if len({run["data"].get("digest") for run in runs}) > 1:
             raise ValueError(f"{experiment}, {data}, {variant}: its seeds were scored on different pictures")
         row = {"experiment": experiment, "data": data, "variant": variant, "seeds": len(runs)}
@@ -76,16 +97,21 @@ def compare(folder, variant, against, *, score="ciede2000", digest=None):
 
     The effect is the paired difference of `score` over the same test pictures, each averaged over the seeds that both
     have, with its 95 % bootstrap interval; an interval on one side of 0 decides "better" or "worse" (lower is better).
+    Raises ValueError where those runs were scored on different pictures, and where two experiments have the same run.
     """
     runs = {}
     for result in load_results(folder):
-        if digest in (None, result["data"]["digest"]) and result["variant"] in (variant, against):
-            runs.setdefault(result["data"]["name"], {}).setdefault(result["variant"], {})[result["seed"]] = result
+        if digest in (None, result["data"].get("digest")) and result["variant"] in (variant, against):
+            by_seed = runs.setdefault(result["data"]["name"], {}).setdefault(result["variant"], {})
+            if (other := by_seed.setdefault(result["seed"], result)) is not result:
+                raise ValueError(f"{result['file']}: the same variant, data and seed as {other['file']}")
     rows = []
     for data, found in runs.items():
         seeds = sorted(set(found.get(variant, {})) & set(found.get(against, {})))
         if not seeds:
             continue
+        if len({found[v][s]["data"].get("digest") for v in (variant, against) for s in seeds}) > 1:
+            raise ValueError(f"{data}: {variant} and {against} were scored on different pictures")
         one, other = (
             np.mean([pd.read_csv(Path(found[v][s]["file"]).with_name("scores.csv"))[score] for s in seeds], axis=0)
             for v in (variant, against)

@@ -8,6 +8,7 @@ import datetime
 import functools
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import platform
@@ -15,6 +16,8 @@ import subprocess
 import time
 
 import keras
+import numpy as np
+from tqdm import tqdm
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -31,50 +34,93 @@ def set_seed(seed):
 class Checkpoint(keras.callbacks.Callback):
     """Saves weights, optimizer and history in `folder` after every epoch; `restore` takes up where that ended.
 
-    A run that is killed loses at most one epoch, and ends with the weights it would have had: batches follow from
-    the epoch's number (see `pipeline`), and the optimizer's state is saved. The last two checkpoints are kept.
-    `history` is {name: [one value an epoch]}, with the epoch's `seconds`.
+    A run that is killed loses at most one epoch, and ends with the weights it would have had: batches (see
+    `pipeline`) and dropout follow from the epoch's number, and the optimizer's state is saved. The last two
+    checkpoints are kept. `settings`, any JSON, say what run this is: checkpoints of other settings are removed, with a
+    notice, never taken up. `history` is {name: [one value an epoch]}, with the epoch's `seconds`. Shows a progress bar.
+    A loss or score that is no longer finite ends the run with a FloatingPointError.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, settings):
         super().__init__()
         self.folder = pathlib.Path(folder)
+        self.settings = json.loads(json.dumps(settings))  # as the file will have them: lists, no tuples
         self.history = {}
 
     def restore(self, model):
         """Loads the newest checkpoint into the compiled `model`; returns the number of epochs already done.
 
-        A checkpoint that cannot be read is reported and passed over for the one before it.
+        A checkpoint that cannot be read is reported and passed over for the one before it; where none can be read, the
+        model is as it was.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(self.folder.glob("epoch-*.weights.h5"), reverse=True):
-            model.optimizer.build(model.trainable_variables)
+        self._of_this_run()
+        paths = sorted(self.folder.glob("epoch-*.weights.h5"), reverse=True)
+        if not paths:
+            return 0
+        model.optimizer.build(model.trainable_variables)
+        variables = [*model.variables, *model.optimizer.variables]
+        fresh = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+        for path in paths:
+            done = int(path.name[6:9])
             try:
                 model.load_weights(path)
-            except (OSError, KeyError, ValueError) as error:
+                history = json.loads((self.folder / "history.json").read_text())
+            except (OSError, KeyError, ValueError, RuntimeError) as error:  # h5py has all four for a damaged file
                 print(f"{path} cannot be read ({error}); taking the checkpoint before it")
+                for variable, value in zip(variables, fresh, strict=True):  # it may have been read by half
+                    variable.assign(value)
                 continue
-            done = int(path.name[6:9])
-            history = json.loads((self.folder / "history.json").read_text())
             self.history = {name: values[:done] for name, values in history.items()}
             return done
+        print(f"{self.folder}: no checkpoint can be read; starting anew")
         return 0
 
+    def _of_this_run(self):
+        """Makes the folder, and clears it of another run's checkpoints."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        note, stale = self.folder / "settings.json", list(self.folder.glob("epoch-*.weights.h5"))
+        if stale and (not note.is_file() or json.loads(note.read_text()) != self.settings):
+            print(f"{self.folder}: its checkpoints are of other settings; starting anew")
+            for path in stale:
+                path.unlink()
+        write_json(self.settings, note)
+
+    def on_train_begin(self, logs=None):
+        """Starts the progress bar where the run stands."""
+        done = len(self.history.get("seconds", []))
+        self._bar = tqdm(total=self.params["epochs"], initial=done, desc=self.folder.name, unit=" epochs")
+
+    def on_train_end(self, logs=None):
+        """Ends the progress bar."""
+        self._bar.close()
+
     def on_epoch_begin(self, epoch, logs=None):
-        """Starts the epoch's clock."""
+        """Starts the epoch's clock, and its random numbers: Keras saves no state of dropout's."""
+        for variable in self.model.variables:
+            if variable.name == "seed_generator_state":
+                seed, _ = keras.ops.convert_to_numpy(variable)
+                variable.assign([seed, epoch << 20])  # the second counts what was drawn; no epoch draws a million
         self._start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes the checkpoint and removes the one before the last."""
-        for name, value in {**(logs or {}), "seconds": time.perf_counter() - self._start}.items():
-            self.history.setdefault(name, []).append(float(value))
+        """Writes the checkpoint and removes all but this and the one before."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        if wild := [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]:
+            kept = f"the checkpoints before it are kept in {self.folder}"
+            raise FloatingPointError(f"epoch {epoch + 1} diverged: {', '.join(wild)}; {kept}")
+        for name, value in {**values, "seconds": time.perf_counter() - self._start}.items():
+            self.history.setdefault(name, []).append(value)
         # History first: a checkpoint is never ahead of it, and `restore` cuts what is too long.
         write_json(self.history, self.folder / "history.json")
         beside = self.folder / ".partial.weights.h5"
         self.model.save_weights(beside)
-        os.replace(beside, self.folder / f"epoch-{epoch + 1:03}.weights.h5")
-        for old in sorted(self.folder.glob("epoch-*.weights.h5"))[:-2]:
-            old.unlink()
+        names = [f"epoch-{number:03}.weights.h5" for number in (epoch, epoch + 1)]
+        os.replace(beside, self.folder / names[-1])
+        for old in self.folder.glob("epoch-*.weights.h5"):
+            if old.name not in names:  # later ones too: damaged, or of a run before
+                old.unlink()
+        self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
+        self._bar.update()
 
     @property
     def minutes(self):
@@ -82,13 +128,23 @@ class Checkpoint(keras.callbacks.Callback):
         return sum(self.history.get("seconds", [])) / 60
 
 
+def save(model, path):
+    """Saves a model as a .keras file, whole or not at all."""
+    path = pathlib.Path(path)
+    beside = path.with_name(f".partial-{path.name}")
+    model.save(beside)
+    os.replace(beside, path)
+
+
 def write_result(folder, *, experiment, variant, parameters, data, seed, scores, per_picture, **more):
     """Writes result.json, and per_picture (a DataFrame) as scores.csv beside it; returns the result as a dict.
 
     `data` names the set, its digest and its counts; `more` holds what else a reader may want: dials, curve, history,
-    minutes. Commit, hardware, versions and date are added. A NaN is an error: ValueError.
+    minutes. Commit, hardware, versions and date are added. Raises ValueError for a NaN, and then writes nothing.
     """
     folder = pathlib.Path(folder)
+    if wild := [name for name in per_picture.select_dtypes("number") if not np.isfinite(per_picture[name]).all()]:
+        raise ValueError(f"{folder}: scores of pictures that are no finite numbers: {', '.join(wild)}")
     result = {
         "experiment": experiment,
         "variant": variant,
@@ -102,6 +158,7 @@ def write_result(folder, *, experiment, variant, parameters, data, seed, scores,
         "versions": {name: importlib.metadata.version(name) for name in ("keras", keras.backend.backend(), "numpy")},
         "date": datetime.date.today().isoformat(),
     }
+    _json(result, folder / "result.json")
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / ".scores.csv"
     per_picture.to_csv(beside, index=False, float_format="%.6g", lineterminator="\n")
@@ -113,10 +170,18 @@ def write_result(folder, *, experiment, variant, parameters, data, seed, scores,
 def write_json(value, path):
     """Writes a value as JSON, whole or not at all. Raises ValueError for NaN or infinity, which JSON lacks."""
     path = pathlib.Path(path)
+    text = _json(value, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    beside.write_text(text, encoding="utf-8")
     os.replace(beside, path)
+
+
+def _json(value, path):
+    try:
+        return json.dumps(value, indent=1, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 @functools.cache

@@ -101,6 +101,17 @@ def test_the_manifest_says_what_is_there(tmp_path):
     assert catalog.digest(folder) == hashlib.sha256((folder / "manifest.csv").read_bytes()).hexdigest()[:12]
 
 
+def test_a_description_names_the_set_and_counts_its_splits(tmp_path):
+    folder = prepare(write_folder(tmp_path / "my-set", PICTURES), tmp_path)
+    told = catalog.describe(folder)
+    splits = collections.Counter(row["split"] for row in rows(folder))
+    assert told == {"name": "my-set", "digest": catalog.digest(folder), **splits}
+    assert told["train"] + told["validation"] + told["test"] == len(PICTURES)
+    assert told["train"] == len(catalog.paths(folder, "train"))
+    one = catalog.describe(prepare(write_folder(tmp_path / "one", {"a.jpg": jpeg(0)}), tmp_path))
+    assert sorted(one[split] for split in catalog.SPLITS) == [0, 0, 1]
+
+
 def test_unusable_files_are_listed_with_the_reason(tmp_path):
     bad = {"set/empty.jpg": b"", "set/text.png": b"dear diary", "half.JPG": jpeg(0, 200, 200)[:900]}
     tiny = {"tiny.png": jpeg(0, 5, 40)}
@@ -382,7 +393,11 @@ def test_a_file_of_absurd_size_is_not_read(tmp_path, monkeypatch):
 
 
 def test_sets_that_are_not_prepared_are_refused(tmp_path):
-    for call in (lambda: catalog.paths(tmp_path, "train"), lambda: catalog.digest(tmp_path)):
+    for call in (
+        lambda: catalog.paths(tmp_path, "train"),
+        lambda: catalog.digest(tmp_path),
+        lambda: catalog.describe(tmp_path),
+    ):
         with pytest.raises(catalog.SourceError, match=f"{tmp_path} is not a prepared picture folder"):
             call()
     folder = prepare(write_folder(tmp_path / "one", {"a.jpg": jpeg(0)}), tmp_path)

@@ -1,0 +1,100 @@
+"""Dials: what is decoded from kept logits is what the model says, and the chosen ones match the truth's colors."""
+
+import keras
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from colorlib import color, dials, evaluate, models
+
+SETTING = {"temperature": 0.5, "tau": 0.4, "gain": 1.2}
+
+
+@pytest.fixture
+def colorizer():
+    """A model whose logits have much to say: untrained ones are nearly equal, so nearly grey."""
+    keras.utils.set_random_seed(0)
+    model = models.vivid_colorizer(32, widths=(4, 8, 8, 8))
+    head = model.get_layer("logits")
+    head.set_weights([12 * head.get_weights()[0], head.get_weights()[1]])
+    model.get_layer("decode").prior = np.random.default_rng(0).dirichlet(np.full(261, 0.2))
+    return model
+
+
+@pytest.fixture
+def lightness():
+    return np.random.default_rng(1).uniform(-0.4, 0.4, (5, 32, 32, 1)).astype(np.float32)
+
+
+def turn(colorizer, **setting):
+    for name, value in setting.items():
+        setattr(colorizer.get_layer("decode"), name, value)
+
+
+def predict(colorizer, lightness, **setting):
+    """The model's own pictures with these dials."""
+    turn(colorizer, **setting)
+    return color.render(lightness, keras.ops.convert_to_numpy(colorizer(lightness)))[0]
+
+
+def test_decoded_logits_are_the_models_own_answer(colorizer, lightness):
+    values = dials.logits(colorizer, lightness, batch_size=2)
+    assert values.shape == (5, 8, 8, 261)
+    ab = dials.decode(colorizer, values, **SETTING, batch_size=2)
+    layer = colorizer.get_layer("decode")
+    assert [layer.temperature, layer.tau, layer.gain] == pytest.approx([0.5, 0.4, 1.2])
+    assert_allclose(ab, keras.ops.convert_to_numpy(colorizer(lightness)), atol=1e-5)
+    plain = dials.decode(colorizer, values)
+    turn(colorizer, temperature=1.0, tau=0.0, gain=1.0)
+    assert_allclose(plain, keras.ops.convert_to_numpy(colorizer(lightness)), atol=1e-5)
+    assert np.abs(ab - plain).max() > 0.05
+
+
+def test_a_sweep_scores_each_setting_as_the_protocol_does(colorizer, lightness):
+    truth = predict(colorizer, lightness[::-1], temperature=0.7, tau=0.0, gain=1.0)
+    settings = [SETTING, {"temperature": 1.0}, {"gain": 0.5, "tau": 0.6}]
+    points = dials.sweep(colorizer, dials.logits(colorizer, lightness), lightness, truth, settings)
+    for setting, point in zip(settings, points, strict=True):
+        assert point.items() >= setting.items()
+        pictures = predict(colorizer, lightness, **{"temperature": 1.0, "tau": 0.0, "gain": 1.0} | setting)
+        expected = evaluate.curve_point(pictures, truth)
+        assert {name: point[name] for name in expected} == pytest.approx(expected, rel=1e-3)
+        assert set(point) == set(expected) | set(setting)
+    assert len({point["ciede2000"] for point in points}) == 3
+
+
+def test_choosing_finds_the_dials_a_truth_was_made_with(colorizer, lightness):
+    truth = predict(colorizer, lightness, **SETTING)
+    points = dials.choose(colorizer, lightness, truth, temperatures=(0.8, 0.5, 0.3), taus=(0.0, 0.4))
+    assert len(points) > 3
+    layer = colorizer.get_layer("decode")
+    assert [layer.temperature, layer.tau, layer.gain] == pytest.approx(list(SETTING.values()), rel=0.02)
+    best = min(points, key=lambda point: point["ciede2000"])
+    assert [best[name] for name in SETTING] == pytest.approx([layer.temperature, layer.tau, layer.gain])
+    assert best["ciede2000"] < 0.3 < sorted(point["ciede2000"] for point in points)[1]
+    for point in points:
+        assert point["colorfulness_ratio"] == pytest.approx(1, abs=0.02)
+        assert 0.5 <= point["gain"] <= 2
+    made = evaluate.curve_point(color.render(lightness, keras.ops.convert_to_numpy(colorizer(lightness)))[0], truth)
+    assert made["colorfulness_ratio"] == pytest.approx(1, abs=0.02)
+    assert made["ciede2000"] == pytest.approx(best["ciede2000"], abs=1e-3)
+
+
+def test_settings_that_need_too_much_gain_are_left_out(colorizer, lightness):
+    truth = predict(colorizer, lightness, temperature=0.5, tau=0.0, gain=1.9)
+    points = dials.choose(colorizer, lightness, truth, temperatures=(1.0, 0.5), taus=(0.0,))
+    assert [point["temperature"] for point in points] == [0.5]
+    truth = predict(colorizer, lightness, temperature=0.5, tau=0.0, gain=0.4)
+    with pytest.raises(ValueError, match=r"no temperature and tau reach the truth's colorfulness with a gain"):
+        dials.choose(colorizer, lightness, truth, temperatures=(0.5,), taus=(0.0,))
+
+
+def test_a_colorless_model_has_no_dials_to_choose(colorizer, lightness):
+    truth = predict(colorizer, lightness, **SETTING)
+    kernel, bias = colorizer.get_layer("logits").get_weights()
+    grey = color.nearest_bin(np.zeros(2, np.float32))
+    assert_allclose(color.bins()[grey], 0)
+    bias[grey] = 1e4
+    colorizer.get_layer("logits").set_weights([0 * kernel, bias])
+    with pytest.raises(ValueError, match="no temperature and tau reach the truth's colorfulness"):
+        dials.choose(colorizer, lightness, truth, temperatures=(1.0,), taus=(0.0,))

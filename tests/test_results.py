@@ -1,0 +1,98 @@
+"""Two variants compared over the seeds and pictures they share, and tables of one picture set alone."""
+
+import json
+
+import pytest
+
+from colorlib import results
+
+
+def write(folder, variant, seed, values, *, data="scenes", digest="d1", ratio=0.8, experiment="09_vivid_colors"):
+    """One run's result.json and scores.csv, cut to what comparisons read."""
+    path = folder / experiment / data / variant / f"seed{seed}" / "result.json"
+    path.parent.mkdir(parents=True)
+    mean = sum(values) / len(values)
+    result = {"experiment": experiment, "variant": variant, "data": {"name": data, "digest": digest}, "seed": seed}
+    scores = {"ciede2000": {"mean": mean, "low": mean, "high": mean}, "colorfulness_ratio": {"mean": ratio}}
+    path.write_text(json.dumps(result | {"scores": scores}))
+    lines = ["psnr,ciede2000", *(f"{10 * value},{value}" for value in values)]
+    path.with_name("scores.csv").write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_the_difference_is_paired_over_pictures_and_averaged_over_common_seeds(tmp_path):
+    write(tmp_path, "classes", 0, [1, 2, 9], ratio=0.7)
+    write(tmp_path, "classes", 1, [3, 4, 11], ratio=0.9)
+    write(tmp_path, "classes", 2, [500, 500, 500], ratio=5)  # L2 has no seed 2
+    write(tmp_path, "L2", 0, [4, 4, 12], ratio=0.2)
+    write(tmp_path, "L2", 1, [4, 6, 12], ratio=0.4)
+    write(tmp_path, "L1", 0, [0, 0, 0])
+    table = results.compare(tmp_path, "classes", "L2")
+    assert table.to_dict("records") == [
+        {
+            "data": "scenes",
+            "variant": "classes",
+            "against": "L2",
+            "seeds": 2,
+            "pictures": 3,
+            "classes: ciede2000 at ratio": "5.00 at 0.80",  # means over seeds 2, 3, 10
+            "L2: ciede2000 at ratio": "7.00 at 0.30",  # 4, 5, 12
+            "difference": "-2.00 [-2.00, -2.00]",
+            "verdict": "better",
+        }
+    ]
+    (back,) = results.compare(tmp_path, "L2", "classes").to_dict("records")
+    assert (back["difference"], back["verdict"]) == ("+2.00 [+2.00, +2.00]", "worse")
+    (psnr,) = results.compare(tmp_path, "classes", "L2", score="psnr").to_dict("records")
+    assert psnr["difference"] == "-20.00 [-20.00, -20.00]" and "classes: psnr at ratio" in psnr
+
+
+def test_an_interval_around_zero_decides_nothing(tmp_path):
+    write(tmp_path, "classes", 0, [1, 2, 3, 4, 5, 6])
+    write(tmp_path, "L2", 0, [2, 1, 4, 3, 6, 5.3])
+    (row,) = results.compare(tmp_path, "classes", "L2").to_dict("records")
+    mean, low, high = (float(part.strip("[,]")) for part in row["difference"].split())
+    assert mean == pytest.approx(-0.3 / 6, abs=0.006)
+    assert -1 <= low < -0.5 and 0.5 < high <= 1
+    assert row["verdict"] == "undecided"
+
+
+def test_only_data_with_a_common_seed_and_the_wanted_digest_is_compared(tmp_path):
+    for seed, variant in enumerate(("classes", "L2")):
+        write(tmp_path, variant, 0, [1 + seed, 2 + seed])
+        write(tmp_path, variant, seed, [1, 2], data="no common seed")
+        write(tmp_path, variant, 0, [3, 4 + seed], data="flowers", digest="d2")
+    write(tmp_path, "classes", 0, [1, 2], data="one variant")
+    table = results.compare(tmp_path, "classes", "L2")
+    assert list(zip(table["data"], table["difference"].str.split().str[0], strict=True)) == [
+        ("flowers", "-0.50"),
+        ("scenes", "-1.00"),
+    ]
+    assert results.compare(tmp_path, "classes", "L2", digest="d2")["data"].tolist() == ["flowers"]
+    assert len(results.compare(tmp_path, "classes", "L2", digest="d3")) == 0
+    assert len(results.compare(tmp_path, "classes", "L9")) == 0
+
+
+def test_runs_on_other_pictures_and_runs_that_are_there_twice_raise(tmp_path):
+    write(tmp_path / "a", "classes", 0, [1, 2])
+    write(tmp_path / "a", "L2", 0, [1, 2], digest="d2")
+    with pytest.raises(ValueError, match="scenes: classes and L2 were scored on different pictures"):
+        results.compare(tmp_path / "a", "classes", "L2")
+    one = write(tmp_path / "b", "classes", 0, [1, 2], experiment="07_loss_comparison")
+    other = write(tmp_path / "b", "classes", 0, [3, 4])
+    with pytest.raises(ValueError, match=f"{other}: the same variant, data and seed as {one}"):
+        results.compare(tmp_path / "b", "classes", "L2")
+
+
+def test_a_table_of_one_digest_leaves_out_what_was_scored_on_other_pictures(tmp_path):
+    write(tmp_path, "classes", 0, [1, 2])
+    write(tmp_path, "classes", 1, [3, 4])
+    write(tmp_path, "classes", 2, [90, 90], digest="d2")
+    write(tmp_path, "L2", 0, [7, 7], digest="d2")
+    with pytest.raises(ValueError, match="scenes, classes: its seeds were scored on different pictures"):
+        results.results_table(tmp_path)
+    (row,) = results.results_table(tmp_path, digest="d1").to_dict("records")
+    assert (row["variant"], row["seeds"]) == ("classes", 2)
+    assert row["CIEDE2000 ↓"] == "2.50 [2.50, 2.50] ± 1.41"
+    assert results.results_table(tmp_path, digest="d2")["variant"].tolist() == ["L2", "classes"]
+    assert len(results.results_table(tmp_path, digest="d3")) == 0
