@@ -72,7 +72,11 @@ def test_the_shipped_colorizer_is_small_and_is_what_its_report_says():
 def test_the_model_card_names_the_numbers_of_the_report():
     card = SHIPPED.with_name("README.md").read_text(encoding="utf-8")
     report = json.loads(SHIPPED.with_suffix(".json").read_text())
-    for text in (f"{report['parameters']:,} parameters", f"{report['epochs']} epochs", f"{report['image_size']} pixels"):
+    for text in (
+        f"{report['parameters']:,} parameters",
+        f"{report['epochs']} epochs",
+        f"{report['image_size']} pixels",
+    ):
         assert text in card
     lines = card.splitlines()
     for name, told in report["test"].items():
