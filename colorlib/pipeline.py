@@ -22,30 +22,21 @@ _CONVERT_AT_ONCE = 32  # pictures; XLA converts a batch three times quicker, per
 FLIP, SCALE, ROTATE, SHIFT = 0.5, 0.2, 15.0, 0.1
 
 
-def lab_batches(paths, *, image_size, batch_size, training=False, seed=0, first_epoch=0, augmentation="warp"):
-    """Batches of (lightness, ab) from clean JPEG pictures, float32 (B, S, S, 1) and (B, S, S, 2), both in [-1, 1].
+def lab_batches(lab, *, batch_size, training=False, seed=0, first_epoch=0, augmentation="warp"):
+    """Batches of (lightness, ab), float32 (B, S, S, 1) and (B, S, S, 2), both in [-1, 1], of what `load_lab` made.
 
-    Pictures are reduced to `image_size` on their short side with an area filter and cropped at the center, as
-    `images.fit` does, converted at once, and held in memory as float16.
-
-    With `training`, the batches go on without end (give `fit` steps_per_epoch=len(paths) // batch_size): each epoch
+    With `training`, the batches go on without end (give `fit` `steps_per_epoch`): each epoch
     is shuffled anew, loses its incomplete last batch, and every picture is flipped, scaled by up to 20 %, rotated
     by up to 15 degrees and shifted by up to 10 %. `first_epoch` resumes. `augmentation` is "warp" (one OpenCV warp
     a picture), "albumentations" (the same geometry through that library, slower) or None.
 
-    Raises ValueError for no pictures, fewer training pictures than a batch, or an unknown augmentation.
+    Raises ValueError for fewer training pictures than a batch, or an unknown augmentation.
     """
-    paths = [str(p) for p in paths]
-    if not paths:
-        raise ValueError("lab_batches: no pictures were given")
-    if training and len(paths) < batch_size:
-        raise ValueError(f"lab_batches: {len(paths)} training pictures do not fill a batch of {batch_size}")
     if augmentation not in _AUGMENTATIONS:
-        raise ValueError(f"lab_batches: augmentation {augmentation!r} is none of {list(_AUGMENTATIONS)}")
-    lab = load_lab(paths, image_size)
+        raise ValueError(f"augmentation {augmentation!r} is none of {list(_AUGMENTATIONS)}")
     if not training:
         return tf.data.Dataset.from_tensor_slices(lab).batch(batch_size).map(_float32).prefetch(2)
-    steps = len(paths) // batch_size
+    steps = steps_per_epoch(lab, batch_size)
 
     def order_of(epoch):
         order = np.random.default_rng([seed, epoch]).permutation(len(lab))[: steps * batch_size]
@@ -60,14 +51,27 @@ def lab_batches(paths, *, image_size, batch_size, training=False, seed=0, first_
 
     def batch_of(*key):
         batch = tf.numpy_function(pictures_of, key, tf.float32)
-        return _float32(tf.ensure_shape(batch, (batch_size, image_size, image_size, 3)))
+        return _float32(tf.ensure_shape(batch, (batch_size, *lab.shape[1:])))
 
     epochs = tf.data.Dataset.counter(first_epoch).flat_map(epoch_of)
     return epochs.map(batch_of, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
 
 
+def steps_per_epoch(lab, batch_size):
+    """The whole batches in an epoch. Raises ValueError where the pictures do not fill one."""
+    if len(lab) < batch_size:
+        raise ValueError(f"{len(lab)} training pictures do not fill a batch of {batch_size}: add pictures")
+    return len(lab) // batch_size
+
+
 def load_lab(paths, image_size):
-    """Converts clean JPEG pictures to what is cached: float16 (N, S, S, 3), lightness and ab as a model sees them."""
+    """Converts clean JPEG pictures once to what is held in memory: float16 (N, S, S, 3), lightness and ab in [-1, 1].
+
+    Short side to `image_size` with an area filter (bilinear where that enlarges), center crop, as `images.fit` does.
+    Raises ValueError for no pictures.
+    """
+    if not len(paths):
+        raise ValueError("no pictures to convert")
     batches = (
         tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
         .map(lambda path: decode(path, image_size), num_parallel_calls=_THREADS)
@@ -86,16 +90,19 @@ def load_lab(paths, image_size):
 
 
 def decode(path, image_size):
-    """Reads one clean JPEG as float32 (S, S, 3) in 0..255: area filter to `image_size`, centre crop. For tf.data."""
+    """Reads one clean JPEG as float32 (S, S, 3) in 0..255, fitted as `load_lab` says. For tf.data."""
     # TensorFlow's default DCT is the fast, inexact one; Pillow and everybody else use this one.
     picture = tf.io.decode_jpeg(tf.io.read_file(path), channels=3, dct_method="INTEGER_ACCURATE")
     height, width = tf.unstack(tf.shape(picture)[:2])
     side = tf.minimum(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    square = picture[top : top + side, left : left + side]
-    return tf.ensure_shape(
-        tf.image.resize(square, (image_size, image_size), method="area"), (image_size, image_size, 3)
+    square, size = picture[top : top + side, left : left + side], (image_size, image_size)
+    fitted = tf.cond(
+        side < image_size,  # the area filter would repeat pixels
+        lambda: tf.image.resize(square, size, method="bilinear"),
+        lambda: tf.image.resize(square, size, method="area"),
     )
+    return tf.ensure_shape(fitted, (*size, 3))
 
 
 def load_pictures(paths, image_size):

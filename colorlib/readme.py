@@ -23,7 +23,7 @@ def _read(name):
 def flowers():
     """The variants of notebook 09 on the flower photographs."""
     table = results.results_table(RESULTS / "photos" / "09_vivid_colors", scores=tuple(results.SCORES)[:6])
-    return results.markdown(table[table["data"] == "flowers"].drop(columns="data").sort_values("CIEDE2000 ↓"))
+    return results.markdown(table[table["data"] == "flowers"].drop(columns="data"))
 
 
 def other_sets():

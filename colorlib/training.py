@@ -19,6 +19,8 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from colorlib import files
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -46,6 +48,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder = pathlib.Path(folder)
         self.settings = json.loads(json.dumps(settings))  # as the file will have them: lists, no tuples
         self.history = {}
+        self._bar = tqdm(disable=True)
 
     def restore(self, model):
         """Loads the newest checkpoint into the compiled `model`; returns the number of epochs already done.
@@ -170,11 +173,7 @@ def write_result(folder, *, experiment, variant, parameters, data, seed, scores,
 def write_json(value, path):
     """Writes a value as JSON, whole or not at all. Raises ValueError for NaN or infinity, which JSON lacks."""
     path = pathlib.Path(path)
-    text = _json(value, path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    files.write(path, _json(value, path))
 
 
 def _json(value, path):

@@ -6,7 +6,7 @@ from PIL import Image
 
 from colorlib import color, images, pipeline
 
-SETTINGS = {"image_size": 32, "batch_size": 4}
+SIZE = 32
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +20,18 @@ def paths(tmp_path_factory):
     return sorted(folder.glob("*.jpg"))
 
 
-def first(paths, count=6, **options):
-    batches = pipeline.lab_batches(paths, training=True, **SETTINGS | options).take(count)
+@pytest.fixture(scope="module")
+def lab(paths):
+    return pipeline.load_lab(paths, SIZE)
+
+
+def first(lab, count=6, **options):
+    batches = pipeline.lab_batches(lab, batch_size=4, training=True, **options).take(count)
     return [np.concatenate(batch, -1) for batch in batches.as_numpy_iterator()]
 
 
-def test_batches_hold_the_protocols_pictures(paths):
-    batches = list(pipeline.lab_batches(paths, **SETTINGS).as_numpy_iterator())
+def test_batches_hold_the_protocols_pictures(paths, lab):
+    batches = list(pipeline.lab_batches(lab, batch_size=4).as_numpy_iterator())
     lightness, ab = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     expected = color.from_uint8(pipeline.load_pictures(paths, 32))
     # float16 and, in training, no rounding to 8 bits
@@ -35,24 +40,24 @@ def test_batches_hold_the_protocols_pictures(paths):
     assert [len(batch[0]) for batch in batches] == [4, 4, 2]
 
 
-def test_the_same_seed_gives_the_same_batches_in_parallel_too(paths, monkeypatch):
+def test_the_same_seed_gives_the_same_batches_in_parallel_too(lab, monkeypatch):
     for augmentation in ("warp", "albumentations", None):
         monkeypatch.setattr(pipeline, "_THREADS", 4)
-        once = first(paths, augmentation=augmentation)
+        once = first(lab, augmentation=augmentation)
         monkeypatch.setattr(pipeline, "_THREADS", 1)
-        np.testing.assert_array_equal(once, first(paths, augmentation=augmentation))
-        assert np.abs(np.array(once) - first(paths, augmentation=augmentation, seed=1)).max() > 0.1
+        np.testing.assert_array_equal(once, first(lab, augmentation=augmentation))
+        assert np.abs(np.array(once) - first(lab, augmentation=augmentation, seed=1)).max() > 0.1
 
 
-def test_epochs_differ_and_can_be_resumed(paths):
-    batches = first(paths, 6, augmentation=None)  # two batches an epoch
+def test_epochs_differ_and_can_be_resumed(lab):
+    batches = first(lab, 6, augmentation=None)  # two batches an epoch
     assert np.abs(batches[0] - batches[2]).max() > 0.01
-    np.testing.assert_array_equal(first(paths, 2, augmentation=None, first_epoch=2), batches[4:])
-    np.testing.assert_array_equal(first(paths, 2, first_epoch=1), first(paths, 4)[2:])
+    np.testing.assert_array_equal(first(lab, 2, augmentation=None, first_epoch=2), batches[4:])
+    np.testing.assert_array_equal(first(lab, 2, first_epoch=1), first(lab, 4)[2:])
 
 
-def test_an_epoch_shows_no_picture_twice(paths):
-    epoch = np.concatenate(first(paths, 2, augmentation=None))
+def test_an_epoch_shows_no_picture_twice(lab):
+    epoch = np.concatenate(first(lab, 2, augmentation=None))
     assert len(np.unique(epoch.reshape(8, -1), axis=0)) == 8
 
 
@@ -79,16 +84,17 @@ def test_the_warp_is_centered_and_keeps_its_ranges(monkeypatch):
     assert 2.9 < centers.max() <= 3.31
 
 
-def test_bad_input_is_named(paths):
+def test_bad_input_is_named(lab):
     with pytest.raises(ValueError, match="no pictures"):
-        pipeline.lab_batches([], **SETTINGS)
+        pipeline.load_lab([], SIZE)
     with pytest.raises(ValueError, match="10 training pictures do not fill a batch of 64"):
-        pipeline.lab_batches(paths, image_size=32, batch_size=64, training=True)
+        pipeline.lab_batches(lab, batch_size=64, training=True)
     with pytest.raises(ValueError, match="'sharpen' is none of"):
-        pipeline.lab_batches(paths, augmentation="sharpen", training=True, **SETTINGS)
+        pipeline.lab_batches(lab, batch_size=4, augmentation="sharpen", training=True)
 
 
-def test_decode_agrees_with_the_gate(paths):
+@pytest.mark.parametrize("size", [32, 96], ids=["reduced", "enlarged"])
+def test_decode_agrees_with_the_gate(paths, size):
     for path in paths[:3]:
-        ours = np.asarray(pipeline.decode(str(path), 32))
-        assert np.abs(ours - images.fit(images.load(path), 32)).max() <= 1.0
+        ours = np.asarray(pipeline.decode(str(path), size))
+        assert np.abs(ours - images.fit(images.load(path), size)).max() <= 1.0

@@ -59,10 +59,12 @@ def run(paths, folder, *callbacks):
     schedule = keras.optimizers.schedules.CosineDecay(1e-2, EPOCHS * STEPS)
     # Eagerly, because tracing would take longer than all its batches.
     model.compile(keras.optimizers.Adam(schedule), loss=losses.BinCrossEntropy(), run_eagerly=True)
-    checkpoint = training.Checkpoint(folder)
+    checkpoint = training.Checkpoint(folder, {"epochs": 3})
     first_epoch = checkpoint.restore(model)
-    batches = pipeline.lab_batches(paths, training=True, seed=3, first_epoch=first_epoch, **SETTINGS)
-    options = {"epochs": EPOCHS, "initial_epoch": first_epoch, "steps_per_epoch": STEPS, "verbose": 0}
+    batches = pipeline.lab_batches(
+        pipeline.load_lab(paths, 32), batch_size=SETTINGS["batch_size"], training=True, seed=3, first_epoch=first_epoch
+    )
+    options = {"epochs": EPOCHS, "initial_epoch": first_epoch, "steps_per_epoch": STEPS, "shuffle": False, "verbose": 0}
     model.fit(batches, callbacks=[*callbacks, checkpoint], **options)
     return colorizer, model, checkpoint
 
@@ -135,11 +137,11 @@ def small(units=2):
 
 
 def contents(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name != "settings.json")
 
 
 def three_epochs(folder):
-    checkpoint = training.Checkpoint(folder)
+    checkpoint = training.Checkpoint(folder, {"epochs": 3})
     model, epoch = small()
     assert checkpoint.restore(model) == 0
     for number in (1, 2, 3):
@@ -150,7 +152,7 @@ def test_the_last_two_checkpoints_are_kept(tmp_path):
     three_epochs(tmp_path / "run")
     assert contents(tmp_path / "run") == ["epoch-002.weights.h5", "epoch-003.weights.h5", "history.json"]
     model, _ = small()
-    checkpoint = training.Checkpoint(tmp_path / "run")
+    checkpoint = training.Checkpoint(tmp_path / "run", {"epochs": 3})
     assert checkpoint.restore(model) == 3
     assert (model.get_weights()[0] == 3).all()
     assert checkpoint.history["loss"] == [1, 1 / 2, 1 / 3]
@@ -171,13 +173,13 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_taken(tmp_path, 
     last = tmp_path / "epoch-003.weights.h5"
     last.write_bytes(damage(last.read_bytes()))
     model, epoch = small()
-    checkpoint = training.Checkpoint(tmp_path)
+    checkpoint = training.Checkpoint(tmp_path, {"epochs": 3})
     assert checkpoint.restore(model) == 2
     assert re.match(r".*epoch-003\.weights\.h5 cannot be read \(.+\); taking the checkpoint", capsys.readouterr().out)
     assert (model.get_weights()[0] == 2).all()
     assert checkpoint.history["loss"] == [1, 1 / 2] and len(checkpoint.history["seconds"]) == 2
     epoch(checkpoint, 3, loss=0.25)
-    assert training.Checkpoint(tmp_path).restore(small()[0]) == 3
+    assert training.Checkpoint(tmp_path, {"epochs": 3}).restore(small()[0]) == 3
     assert json.loads((tmp_path / "history.json").read_text())["loss"] == [1, 1 / 2, 0.25]
 
 
@@ -185,7 +187,7 @@ def test_where_no_checkpoint_fits_the_model_stays_as_it_was(tmp_path, capsys):
     three_epochs(tmp_path)
     model, epoch = small(units=5)
     before = model.get_weights()
-    checkpoint = training.Checkpoint(tmp_path)
+    checkpoint = training.Checkpoint(tmp_path, {"epochs": 3})
     assert checkpoint.restore(model) == 0
     assert "no checkpoint can be read; starting anew" in capsys.readouterr().out
     for mine, weight in zip(before, model.get_weights(), strict=True):
@@ -213,13 +215,13 @@ def test_a_full_disk_stops_the_run_and_the_checkpoints_stay_whole(tmp_path, monk
     three_epochs(tmp_path)
     whole = {path.name: path.read_bytes() for path in tmp_path.glob("epoch-*")}
     model, epoch = small()
-    checkpoint = training.Checkpoint(tmp_path)
+    checkpoint = training.Checkpoint(tmp_path, {"epochs": 3})
     assert checkpoint.restore(model) == 3
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
         patch.setattr(where, name, fails)
         epoch(checkpoint, 4)
     assert {path.name: path.read_bytes() for path in tmp_path.glob("epoch-*")} == whole
-    again = training.Checkpoint(tmp_path)
+    again = training.Checkpoint(tmp_path, {"epochs": 3})
     assert again.restore(model) == 3
     assert again.history["loss"] == [1, 1 / 2, 1 / 3]
     epoch(again, 4)
@@ -230,7 +232,7 @@ def test_a_full_disk_stops_the_run_and_the_checkpoints_stay_whole(tmp_path, monk
 def test_a_loss_that_is_no_number_ends_the_run_before_anything_is_written(tmp_path, value):
     three_epochs(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    checkpoint, (model, epoch) = training.Checkpoint(tmp_path), small()
+    checkpoint, (model, epoch) = training.Checkpoint(tmp_path, {"epochs": 3}), small()
     checkpoint.restore(model)
     with pytest.raises(FloatingPointError, match=rf"epoch 4 diverged: val_loss is {value}; the checkpoints before it"):
         epoch(checkpoint, 4, val_loss=value)
@@ -309,3 +311,15 @@ def test_commit_and_hardware_are_told_in_a_word_or_a_line(monkeypatch, tmp_path)
     assert training.commit.__wrapped__() == "unknown"
     monkeypatch.setattr(training, "ROOT", tmp_path / "gone")
     assert training.commit.__wrapped__() == "unknown"
+
+
+def test_a_checkpoint_of_other_settings_is_never_taken_up(tmp_path, capsys):
+    model, epoch = small()
+    checkpoint = training.Checkpoint(tmp_path, {"epochs": 3, "widths": (4, 8)})
+    checkpoint.restore(model)
+    checkpoint.set_model(model)
+    epoch(checkpoint, 1)
+    assert training.Checkpoint(tmp_path, {"epochs": 3, "widths": [4, 8]}).restore(small()[0]) == 1
+    assert training.Checkpoint(tmp_path, {"epochs": 4, "widths": [4, 8]}).restore(small()[0]) == 0
+    assert "of other settings; starting anew" in capsys.readouterr().out
+    assert not list(tmp_path.glob("epoch-*"))

@@ -115,5 +115,5 @@ def regression_colorizer(image_size, *, widths=(32, 64, 128, 224)):
     Lightness (S, S, 1) to ab (S, S, 2), both in [-1, 1]. Raises ValueError for a size that 16 does not divide.
     """
     inputs = lightness_input(image_size, STRIDE)
-    ab = layers.Conv2D(2, 1, activation="tanh", name="decode")(_trunk(inputs, widths))
+    ab = layers.Conv2D(2, 1, activation="tanh", name="ab_head")(_trunk(inputs, widths))
     return Model(inputs, layers.UpSampling2D(4, interpolation="bilinear", name="ab")(ab), name="regression_colorizer")

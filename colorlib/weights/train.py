@@ -7,6 +7,7 @@ stops is resumed by the same command; checkpoints lie in data/runs/weights.
 
 import argparse
 import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -37,26 +38,27 @@ def save_small(model, path):
     os.replace(beside, path)
 
 
-def train(paths, prior, epochs, folder):
-    """Trains a classifier without class weights on pictures of any size; returns it and the minutes."""
+def train(paths, prior, epochs, folder, digests):
+    """Trains a classifier without class weights on pictures of any size; returns it and its checkpoint."""
     training.set_seed(SEED)
     colorizer = models.vivid_colorizer(None)
     colorizer.get_layer("decode").prior = prior
     model = models.bin_logits(colorizer)
-    steps = len(paths["train"]) // BATCH_SIZE
+    lab = {split: pipeline.load_lab(found, IMAGE_SIZE) for split, found in paths.items()}
+    steps = pipeline.steps_per_epoch(lab["train"], BATCH_SIZE)
     schedule = keras.optimizers.schedules.CosineDecay(RATE, epochs * steps)
     model.compile(keras.optimizers.Adam(schedule), loss=losses.BinCrossEntropy())
-    checkpoint = training.Checkpoint(folder)
+    checkpoint = training.Checkpoint(folder, {"data": digests, "epochs": epochs, "rate": RATE, "batch": BATCH_SIZE})
     first_epoch = checkpoint.restore(model)
-    settings = {"image_size": IMAGE_SIZE, "batch_size": BATCH_SIZE}
     model.fit(
-        pipeline.lab_batches(paths["train"], training=True, seed=SEED, first_epoch=first_epoch, **settings),
-        validation_data=pipeline.lab_batches(paths["validation"], **settings),
+        pipeline.lab_batches(lab["train"], batch_size=BATCH_SIZE, training=True, seed=SEED, first_epoch=first_epoch),
+        validation_data=pipeline.lab_batches(lab["validation"], batch_size=BATCH_SIZE),
         steps_per_epoch=steps,
         epochs=epochs,
         initial_epoch=first_epoch,
         callbacks=[checkpoint],
-        verbose=2,
+        shuffle=False,  # the pipeline does
+        verbose=0,
     )
     return colorizer, checkpoint
 
@@ -68,13 +70,21 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--folder", default="data/runs/weights", help="for checkpoints")
     options = parser.parse_args()
+    try:
+        run(options)
+    except (ValueError, OSError, FloatingPointError) as error:
+        sys.exit(str(error))
+
+
+def run(options):
+    """Prepares, trains, chooses, scores and writes."""
     folders = [catalog.prepare(source, role="varied") for source in options.sources]
     paths = {split: sorted(p for f in folders for p in catalog.paths(f, split)) for split in ("train", "validation")}
     print({split: len(found) for split, found in paths.items()})
 
     sample = pipeline.load_pictures([p for f in folders for p in catalog.paths(f, "train")[:PRIOR_FROM]], IMAGE_SIZE)
-    prior = losses.bin_prior(color.from_uint8(sample)[1] * color.AB_SCALE)
-    colorizer, checkpoint = train(paths, prior, options.epochs, options.folder)
+    prior = losses.bin_prior(color.lab_of(sample)[..., 1:])
+    colorizer, checkpoint = train(paths, prior, options.epochs, options.folder, [catalog.digest(f) for f in folders])
 
     chosen_on = [p for f in folders for p in catalog.paths(f, "validation")[:CHOSEN_ON]]
     truth = pipeline.load_pictures(chosen_on, IMAGE_SIZE)
