@@ -13,13 +13,16 @@ sample.
 
 import collections
 import concurrent.futures
+import contextlib
 import csv
 import hashlib
 import io
 import itertools
 import json
 import os
+import secrets
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,7 @@ from tqdm import tqdm
 from colorlib import images, sources
 from colorlib.sources import NAMES, SourceError
 
-__all__ = ["NAMES", "ROLES", "SourceError", "digest", "paths", "prepare", "split_of"]
+__all__ = ["NAMES", "ROLES", "SourceError", "describe", "digest", "paths", "prepare", "rejects", "split_of"]
 
 ROLES = ("faces", "flowers", "landscapes", "varied")
 SPLITS = {"train": 0.75, "validation": 0.85, "test": 1.0}  # upper bounds of a group's hash in [0, 1)
@@ -59,13 +62,16 @@ def prepare(source, *, role, limit=None, folder=Path("data/processed")):
     final = folder / f"{label}-{key}"
     if (final / "manifest.csv").is_file():
         return final
-    beside = folder / f".{final.name}.{os.getpid()}.part"
+    beside = folder / f".{final.name}.{secrets.token_hex(4)}.part"
     try:
-        _sweep(folder)
-        shutil.rmtree(beside, ignore_errors=True)  # of a killed process that had our number, as in containers
+        for leftover in folder.glob(".*.part"):  # of builds that were killed; none takes a day
+            if leftover.stat().st_mtime < time.time() - 86400:
+                shutil.rmtree(leftover, ignore_errors=True)
         (beside / "pictures").mkdir(parents=True)
         _build(beside, source, *entries())
-        _publish(beside, final)
+        if not (final / "manifest.csv").is_file():  # else another process was quicker, and its folder stays
+            shutil.rmtree(final, ignore_errors=True)  # without a manifest it is not whole, whoever broke it
+            beside.rename(final)
     except OSError as error:
         message = f"cannot prepare {source} in {final}: {error}; nothing unfinished was kept"
         raise SourceError(message) from error
@@ -84,7 +90,7 @@ def paths(folder, split):
     """Lists the pictures of a split of a prepared folder, sorted. Raises SourceError where there is none."""
     if split not in SPLITS:
         raise SourceError(f"split {split!r} is none of {', '.join(SPLITS)}")
-    rows = list(csv.DictReader(io.StringIO(_manifest(folder).decode(), newline="")))
+    rows = _rows(folder, "manifest.csv")
     found = sorted(Path(folder) / row["file"] for row in rows if row["split"] == split)
     if not found:
         raise SourceError(f"{folder}: none of its {len(rows)} pictures fell into the {split} split; add more")
@@ -93,22 +99,30 @@ def paths(folder, split):
 
 def digest(folder):
     """Short hash of a prepared folder's manifest, for results: same pictures and splits, same digest."""
-    return hashlib.sha256(_manifest(folder)).hexdigest()[:12]
+    return hashlib.sha256(_table(folder, "manifest.csv")).hexdigest()[:12]
 
 
 def describe(folder):
     """What a result says of its data: {"name", "digest", "train", "validation", "test"}, counts by split."""
-    rows = csv.DictReader(io.StringIO(_manifest(folder).decode(), newline=""))
-    counts = collections.Counter(row["split"] for row in rows)
+    counts = collections.Counter(row["split"] for row in _rows(folder, "manifest.csv"))
     name = Path(folder).name.rpartition("-")[0]
     return {"name": name, "digest": digest(folder), **{split: counts[split] for split in SPLITS}}
 
 
-def _manifest(folder):
+def rejects(folder):
+    """Lists what a prepared folder could not take: [(source, reason)], sorted. Raises SourceError as `paths`."""
+    return [(row["source"], row["reason"]) for row in _rows(folder, "rejects.csv")]
+
+
+def _table(folder, name):
     try:
-        return (Path(folder) / "manifest.csv").read_bytes()
+        return (Path(folder) / name).read_bytes()
     except OSError as error:
-        raise SourceError(f"{folder} is not a prepared picture folder: it has no manifest.csv") from error
+        raise SourceError(f"{folder} is not a prepared picture folder: it has no {name}") from error
+
+
+def _rows(folder, name):
+    return list(csv.DictReader(io.StringIO(_table(folder, name).decode(), newline="")))
 
 
 def _build(target, source, count, entries):
@@ -117,6 +131,7 @@ def _build(target, source, count, entries):
     ahead = 4 * workers
     rows, rejects, pending = {}, [], collections.deque()
     with (
+        contextlib.closing(entries),  # ends the processes that paint scenes, should this be interrupted
         concurrent.futures.ThreadPoolExecutor(workers) as pool,  # Pillow decodes and encodes without the GIL
         tqdm(total=count, desc=f"preparing {source}", unit=" pictures", delay=2) as progress,
     ):
@@ -141,11 +156,6 @@ def _build(target, source, count, entries):
 
 def _store(name, content, target):
     """Cleans one picture, writes it, and returns its row of the manifest. Raises ImageError if unusable."""
-    if isinstance(content, Path):
-        try:
-            content = sources.oversized(name, content.stat().st_size) or content.read_bytes()
-        except OSError as error:
-            raise images.ImageError(name, error.strerror or str(error)) from error
     if isinstance(content, images.ImageError):
         raise content
     painted = isinstance(content, np.ndarray)
@@ -165,25 +175,3 @@ def _write_csv(path, columns, rows):
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def _publish(beside, final):
-    """Renames the finished folder; where another process was quicker, its folder stays."""
-    if final.exists() and not (final / "manifest.csv").is_file():
-        shutil.rmtree(final)  # without a manifest it is not whole, whoever broke it
-    try:
-        beside.rename(final)
-    except OSError:
-        if not (final / "manifest.csv").is_file():
-            raise
-
-
-def _sweep(folder):
-    """Removes what builds left behind whose process is gone (killed, or the machine went down)."""
-    for leftover in folder.glob(".*.*.part"):
-        try:
-            os.kill(int(leftover.suffixes[-2][1:]), 0)
-        except ProcessLookupError:
-            shutil.rmtree(leftover, ignore_errors=True)
-        except (PermissionError, ValueError):
-            continue  # another user's, still running; or not one of ours

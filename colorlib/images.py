@@ -4,18 +4,17 @@ Nothing else in the package opens a foreign picture, so what is hard about them 
 tags, 16 bits, alpha, broken data) is decided here once.
 """
 
-import errno
 import io
-import os
 import re
 import struct
-import threading
 import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
+
+from colorlib import files
 
 # Only formats of photographs: Pillow also knows some that run other programs (EPS) or are no pictures at all.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
@@ -167,9 +166,8 @@ def _to_srgb(image, profile):
 def save(array, path):
     """Writes uint8 (H, W, 3) or (H, W) in the suffix's format; JPEG at quality 95, chroma not subsampled.
 
-    Written beside and renamed, so a full disk or an interrupt leaves no half picture under `path`. Raises
-    `ImageError` for a suffix it cannot write or an array of another kind, and OSError naming `path` where the
-    disk refuses.
+    The file appears whole or not at all. Raises `ImageError` for a suffix it cannot write or an array of another
+    kind, and OSError naming `path` where the disk refuses.
     """
     path, array = Path(path), np.asarray(array)
     if path.suffix.lower() not in _SAVE_OPTIONS:
@@ -181,14 +179,7 @@ def save(array, path):
     kind, options = _SAVE_OPTIONS[path.suffix.lower()]
     encoded = io.BytesIO()
     Image.fromarray(array).save(encoded, kind, **options)
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        beside.write_bytes(encoded.getbuffer())
-        os.replace(beside, path)
-    except OSError as error:
-        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
-    finally:
-        beside.unlink(missing_ok=True)
+    files.write(path, encoded.getbuffer())
 
 
 def fit(picture, size):

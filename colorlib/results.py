@@ -1,14 +1,13 @@
 """Tables, made from result files only: a run's `result.json` in, a DataFrame or Markdown out."""
 
 import json
-import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from colorlib import evaluate
+from colorlib import evaluate, files
 
 # name in the results -> heading, decimals; the arrow says where better lies
 SCORES = {
@@ -160,7 +159,5 @@ def update_marked(path, name, text):
         raise ValueError(f"{path}: needs {begin} and, after it, {end}, once each")
     after = before[: before.index(begin)] + f"{begin}\n{text.strip()}\n" + before[before.index(end) :]
     if after != before:
-        beside = path.with_name(f".{path.name}.partial")
-        beside.write_text(after, encoding="utf-8")
-        os.replace(beside, path)
+        files.write(path, after)
     return after != before

@@ -8,6 +8,7 @@ import http.server
 import io
 import os
 import pathlib
+import shutil
 import subprocess
 import tarfile
 import threading
@@ -118,7 +119,8 @@ def test_unusable_files_are_listed_with_the_reason(tmp_path):
     no_pictures = {"labels.csv": b"a,b", ".hidden.jpg": jpeg(1), "__MACOSX/set/._001.jpg": b"shadow"}
     folder = prepare(write_zip(tmp_path / "b.zip", PICTURES | bad | tiny | no_pictures), tmp_path)
     assert {row["source"] for row in rows(folder)} == set(PICTURES)
-    reasons = {row["source"]: row["reason"] for row in rows(folder, "rejects.csv")}
+    reasons = dict(catalog.rejects(folder))
+    assert catalog.rejects(folder) == [(row["source"], row["reason"]) for row in rows(folder, "rejects.csv")]
     assert set(reasons) == {*bad, *tiny}
     assert reasons["set/empty.jpg"] == "the file is empty"
     assert reasons["set/text.png"].startswith("not a picture")
@@ -284,32 +286,55 @@ def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
     assert len(rows(prepare(source, tmp_path))) == len(PICTURES)
 
 
-def test_leftovers_of_a_killed_build_are_swept_and_those_of_a_running_one_kept(tmp_path):
+def test_leftovers_of_killed_builds_are_swept_after_a_day_and_those_of_a_running_one_kept(tmp_path):
     processed = tmp_path / "data" / "processed"
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    for pid in (gone.pid, os.getpid(), os.getppid()):
-        write_folder(processed / f".other-0123456789.{pid}.part", {"pictures/a.jpg": b"half"})
+    for name, hours in (("old", 25), ("new", 23)):
+        write_folder(processed / f".{name}-0123456789.abcd.part", {"pictures/a.jpg": b"half"})
+        then = time.time() - 3600 * hours
+        os.utime(processed / f".{name}-0123456789.abcd.part", (then, then))
     prepare(write_tar(tmp_path / "a.tar", PICTURES), tmp_path)
-    kept = {path.name for path in processed.glob(".*")}
-    assert kept == {f".other-0123456789.{pid}.part" for pid in (os.getpid(), os.getppid())}
+    assert [path.name for path in processed.glob(".*")] == [".new-0123456789.abcd.part"]
 
 
 def test_two_builds_at_once_agree(tmp_path, monkeypatch):
     source = write_tar(tmp_path / "a.tar", PICTURES)
     first = prepare(source, tmp_path)
     stamp = (first / "manifest.csv").stat().st_mtime_ns
-    publish = catalog._publish
+    build = catalog._build
     first.rename(tmp_path / "quicker")
 
-    def late(beside, final):
-        (tmp_path / "quicker").rename(final)  # another process finishes just before us
-        publish(beside, final)
+    def late(*arguments):
+        build(*arguments)
+        (tmp_path / "quicker").rename(first)  # another process finishes just before us
 
-    monkeypatch.setattr(catalog, "_publish", late)
+    monkeypatch.setattr(catalog, "_build", late)
     assert prepare(source, tmp_path) == first
     assert (first / "manifest.csv").stat().st_mtime_ns == stamp
     assert [path.name for path in first.parent.iterdir()] == [first.name]
+
+
+@pytest.mark.parametrize("file", ["__init__.py", "flowers.py"])
+def test_scenes_are_painted_again_when_any_painter_changed(tmp_path, monkeypatch, file):
+    code = shutil.copytree(pathlib.Path(scenes.__file__).parent, tmp_path / "scenes")
+    monkeypatch.setattr(scenes, "__file__", str(code / "__init__.py"))
+    before = prepare("scenes", tmp_path, limit=2)
+    assert prepare("scenes", tmp_path, limit=2) == before
+    (code / file).write_text((code / file).read_text() + "# another hand\n")
+    assert prepare("scenes", tmp_path, limit=2) != before
+
+
+def test_many_scenes_are_painted_by_processes_that_an_interrupt_ends(tmp_path, monkeypatch):
+    started, start = [], subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **kw: started.append(start(*args, **kw)) or started[-1])
+    monkeypatch.setattr(sources, "SCENES_A_WORKER", 20)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "save", interrupted_save(KeyboardInterrupt(), after=3))
+        with pytest.raises(KeyboardInterrupt) as kept:  # its traceback, as a notebook keeps the last one
+            prepare("scenes", tmp_path, limit=400)
+    assert len(started) == 2
+    assert all(painter.returncode is not None for painter in started), kept
+    assert everything_in(tmp_path / "data") == ["processed"]
 
 
 # Sources that fail
@@ -397,6 +422,7 @@ def test_sets_that_are_not_prepared_are_refused(tmp_path):
         lambda: catalog.paths(tmp_path, "train"),
         lambda: catalog.digest(tmp_path),
         lambda: catalog.describe(tmp_path),
+        lambda: catalog.rejects(tmp_path),
     ):
         with pytest.raises(catalog.SourceError, match=f"{tmp_path} is not a prepared picture folder"):
             call()
@@ -414,22 +440,17 @@ def test_sets_that_are_not_prepared_are_refused(tmp_path):
 
 @pytest.fixture
 def server(tmp_path):
-    """Serves bytes from a dictionary, ranges included; `cut` ends answers early. Yields (address, files, log)."""
+    """Serves bytes from a dictionary; `cut` ends answers early. Yields (address, handler)."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         files, log, cut = {}, [], None
 
         def do_GET(self):
-            data, wanted = self.files[self.path], self.headers.get("Range")
-            self.log.append(wanted)
-            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-            if start >= len(data):
-                self.send_error(416)
-                return
-            self.send_response(206 if wanted else 200)
-            self.send_header("Content-Length", str(len(data) - start))
+            self.log.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.files[self.path])))
             self.end_headers()
-            self.wfile.write(data[start:][: self.cut])
+            self.wfile.write(self.files[self.path][: self.cut])
 
         def log_message(self, *_):
             pass
@@ -446,18 +467,18 @@ def offer(monkeypatch, address, data, md5=None):
     monkeypatch.setitem(sources.DOWNLOADS, "flowers", entry)
 
 
-def test_a_download_resumes_is_checked_and_is_kept(tmp_path, server, monkeypatch):
+def test_a_download_is_whole_or_not_there_is_checked_and_is_kept(tmp_path, server, monkeypatch):
     address, handler = server
     data = handler.files["/flowers.tgz"] = write_tar(tmp_path / "a.tgz", PICTURES).read_bytes()
     offer(monkeypatch, address, data)
     handler.cut = len(data) // 3
-    with pytest.raises(catalog.SourceError, match=r"flowers: cannot download .* ended after .* run again to go on"):
+    with pytest.raises(catalog.SourceError, match=rf"flowers: cannot download .* ended after {handler.cut:,} of "):
         prepare("flowers", tmp_path)
-    assert everything_in(tmp_path / "data") == ["processed", "raw", "raw/flowers.tgz.part"]
+    assert everything_in(tmp_path / "data") == ["processed", "raw"]
     handler.cut = None
-    folder = prepare("flowers", tmp_path)
-    assert handler.log == [None, f"bytes={len(data) // 3}-"]
-    assert len(rows(folder)) == len(PICTURES)
+    write_folder(tmp_path / "data" / "raw", {"flowers.tgz.part": b"of a process that was killed"})
+    assert len(rows(prepare("flowers", tmp_path))) == len(PICTURES)
+    assert everything_in(tmp_path / "data" / "raw") == ["flowers.tgz"]
     assert (tmp_path / "data" / "raw" / "flowers.tgz").read_bytes() == data
     assert len(rows(prepare("flowers", tmp_path, limit=5))) == 5
     assert len(handler.log) == 2, "kept, not fetched again"
@@ -473,14 +494,6 @@ def test_a_wrong_checksum_is_refused_and_removed(tmp_path, server, monkeypatch):
     write_folder(tmp_path / "data" / "raw", {"flowers.tgz": b"put here by hand"})
     with pytest.raises(catalog.SourceError, match=r"raw.flowers\.tgz: not the file of "):
         prepare("flowers", tmp_path)
-
-
-def test_a_part_that_is_whole_already_is_taken(tmp_path, server, monkeypatch):
-    address, handler = server
-    data = handler.files["/flowers.tgz"] = write_tar(tmp_path / "a.tgz", PICTURES).read_bytes()
-    offer(monkeypatch, address, data)
-    write_folder(tmp_path / "data" / "raw", {"flowers.tgz.part": data})
-    assert len(rows(prepare("flowers", tmp_path))) == len(PICTURES)
 
 
 def test_offline_says_where_to_put_the_file(tmp_path, server, monkeypatch):

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import pathlib
 import struct
 import zlib
@@ -11,7 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageCms
 
-from colorlib import images
+from colorlib import files, images
 
 AWKWARD = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "awkward"
 TURNED_BACK = {  # EXIF orientation -> how a camera that writes it stores an upright picture
@@ -350,6 +351,24 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(picture, tmp_path, mon
         images.save(255 - picture, tmp_path / "a.png")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     assert_array_equal(images.load(tmp_path / "a.png"), picture)
+
+
+def test_files_are_written_with_their_folders_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "deep" / "down" / "a.txt"
+    assert files.write(str(path), "gr\u00fcn\n") == path
+    assert path.read_bytes() == "gr\u00fcn\n".encode()
+    files.write(path, b"old")
+    with pytest.raises(NotADirectoryError, match=r"a\.txt/b\.txt"):
+        files.write(path / "b.txt", "below a file")
+
+    def interrupted(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        files.write(path, "new")
+    assert path.read_bytes() == b"old"
+    assert [child.name for child in path.parent.iterdir()] == ["a.txt"]
 
 
 def test_fit_averages_areas_of_the_center():

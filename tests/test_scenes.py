@@ -1,4 +1,8 @@
 import importlib.util
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +70,51 @@ def test_same_seed_same_bytes_whatever_else_is_drawn():
 
 
 def test_workers_change_nothing():
-    alone = list(scenes.pictures("landscapes", 20, 32, seed=2))
-    together = list(scenes.pictures("landscapes", 20, 32, seed=2, workers=2))
+    alone = list(scenes.pictures("varied", 20, 32, seed=2))
+    together = list(scenes.pictures("varied", 20, 32, seed=2, workers=2))
     assert [name for name, _ in alone] == [name for name, _ in together]
     np.testing.assert_array_equal([p for _, p in alone], [p for _, p in together])
+
+
+def test_workers_serve_a_script_without_a_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys; sys.path[:0] = " + repr([str(Path(scenes.__file__).parents[2])]) + "\n"
+        "from colorlib import scenes\n"
+        "print(sum(1 for _ in scenes.pictures('faces', 5, 16, workers=2)))\n"
+    )
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=True)
+    assert run.stdout == "5\n"
+
+
+def test_workers_end_with_the_generator_and_with_the_process_that_started_them():
+    script = (
+        "import os, signal, subprocess; from colorlib import scenes; start, began = subprocess.Popen, []\n"
+        "def note(*args, **named):\n"
+        "    began.append(start(*args, **named)); print(began[-1].pid, flush=True); return began[-1]\n"
+        "subprocess.Popen = note\n"
+        "some = scenes.pictures('faces', 10**5, 64, workers=2); next(some); some.close()\n"
+        "print(*[p.poll() for p in began]); began.clear()\n"
+        "some = scenes.pictures('faces', 10**5, 64, workers=2); next(some); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, timeout=120)
+    *_, ended, third, fourth = run.stdout.splitlines()
+    assert ended == "-9 -9"
+    left = {int(third), int(fourth)}
+    for _ in range(100):
+        left = {
+            pid for pid in left if Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text()
+        }
+        if not left:
+            break
+        time.sleep(0.2)
+    assert not left
+
+
+def test_a_worker_that_dies_is_told(monkeypatch):
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(ChildProcessError, match="painting stopped at faces 0: exit status 1"):
+        list(scenes.pictures("faces", 4, 16, workers=2))
 
 
 @pytest.mark.parametrize("kind", scenes.KINDS)

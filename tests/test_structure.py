@@ -15,8 +15,8 @@ import colorlib
 PACKAGE = pathlib.Path(colorlib.__file__).parent
 # Each row may import from the rows above it only; a folder counts as one module.
 LAYERS = (
-    {"bootstrap", "color"},
-    {"images", "losses", "metrics", "models", "scenes"},
+    {"color", "files"},
+    {"bootstrap", "images", "losses", "metrics", "models", "scenes"},
     {"sources", "pipeline"},
     {"catalog", "video"},
     {"training", "colorize", "evaluate"},

@@ -10,7 +10,11 @@ A painter works on planes, float32 (3, S, S), sRGB around [0, 1], over x (right)
 [-1, 1]. What it draws by chance does not depend on S, so a scene at another size is the same scene.
 """
 
-import multiprocessing
+import contextlib
+import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 
@@ -36,17 +40,54 @@ def scene(kind, index, size=128, seed=0):
 def pictures(kind, count, size=128, seed=0, workers=1):
     """Yields (name, picture) for the first `count` scenes of a kind; "varied" takes the kinds in turn.
 
-    More workers are more processes (threads would wait for each other); the pictures are the same.
+    More workers are more processes (threads would wait for each other), each a second or so in starting; the pictures
+    are the same. The processes end with the generator. Raises ChildProcessError if one dies, e.g. for want of memory.
     """
     kinds = KINDS if kind == "varied" else (kind,)
     jobs = [(kinds[index % len(kinds)], index, size, seed) for index in range(count)]
-    names = (f"{job[0]}-{seed}-{job[1]:06d}" for job in jobs)
-    if workers == 1:
-        yield from zip(names, map(_job, jobs), strict=True)
-        return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from zip(names, pool.imap(_job, jobs, chunksize=16), strict=True)
+    names = [f"{job[0]}-{seed}-{job[1]:06d}" for job in jobs]
+    painted = _together(jobs, workers) if workers > 1 else (scene(*job) for job in jobs)
+    yield from zip(names, painted, strict=True)
 
 
-def _job(job):
-    return scene(*job)
+def _together(jobs, workers):
+    """Yields the scenes of the jobs, painted by processes that take them in turn and write to pipes.
+
+    Not by multiprocessing: it runs the caller's main module again in each worker, which a script without a guard
+    does not survive.
+    """
+    painters = []
+    try:
+        for first in range(workers):
+            painters.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", "from colorlib import scenes; scenes._serve()"],
+                    # The same modules as here; OpenCV's threads would fight over cores that the processes fill.
+                    env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENCV_FOR_THREADS_NUM": "1"},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    pipesize=2**20,  # where the system can: room for 20 pictures ahead
+                    process_group=0,  # an interrupt at the keyboard is for the caller, who ends the painters
+                )
+            )
+            with painters[-1].stdin as pipe, contextlib.suppress(BrokenPipeError):  # reading will tell that it died
+                pipe.write(json.dumps(jobs[first::workers]).encode())
+        for number, (kind, index, size, _) in enumerate(jobs):
+            painter = painters[number % workers]
+            picture = painter.stdout.read(size * size * 3)
+            if len(picture) < size * size * 3:
+                raise ChildProcessError(f"painting stopped at {kind} {index}: exit status {painter.wait()}")
+            yield np.frombuffer(bytearray(picture), np.uint8).reshape(size, size, 3)
+    finally:
+        for painter in painters:
+            painter.kill()
+            with painter:  # closes its pipe and waits
+                pass
+
+
+def _serve():
+    """Paints the jobs that come as JSON by standard input, to standard output; ends where nobody reads them."""
+    jobs = json.load(sys.stdin)
+    with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as pipe, contextlib.suppress(BrokenPipeError):
+        for job in jobs:
+            pipe.write(scene(*job).data)

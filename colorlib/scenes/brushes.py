@@ -55,8 +55,7 @@ def ramp(low, high, values):
     """Smooth step from 0 at `low` to 1 at `high`."""
     t = values * (1 / (high - low))
     t -= low / (high - low)
-    np.maximum(t, 0, out=t)  # np.clip is slower
-    np.minimum(t, 1, out=t)
+    t.clip(0, 1, out=t)
     smooth = t * -2
     smooth += 3
     smooth *= t
@@ -89,7 +88,7 @@ def pick(rng, *inks):
 
 def vary(rng, shade, spread):
     """A color near another."""
-    return np.clip(shade * rng.normal(1, spread, (3, 1, 1)), 0, 1).astype(np.float32)
+    return (shade * rng.normal(1, spread, (3, 1, 1))).clip(0, 1).astype(np.float32)
 
 
 def mix(under, over, share):

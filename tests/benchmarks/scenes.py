@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colorlib import color, evaluate, images, scenes
+from colorlib import color, evaluate, files, images, scenes
 
 # Measured on 600 photographs of each kind at 64x64: CelebA, Oxford flowers, landscapes. Lab units, 8-bit
 # colorfulness (Hasler and Suesstrunk 2003, signed), shares, and exp(entropy) over the 261 ab bins.
@@ -106,8 +106,8 @@ def main():
         rows = {"target": targets}
         rows["scenes"] = statistics(np.stack([p for _, p in scenes.pictures(kind, options.count, 64)]))
         if options.sets:
-            files = sorted((options.sets / kind).glob("*.jpg"))
-            chosen = np.random.default_rng(0).choice(files, min(options.count, len(files)), replace=False)
+            photographs = sorted((options.sets / kind).glob("*.jpg"))
+            chosen = np.random.default_rng(0).choice(photographs, min(options.count, len(photographs)), replace=False)
             rows["photographs"] = statistics(np.stack([images.fit(images.load(f), 64) for f in chosen]))
         print(f"\n{kind:16}" + "".join(f"{row:>13}" for row in rows) + "   scenes / target")
         for name, target in targets.items():
@@ -116,10 +116,7 @@ def main():
         result["statistics"][kind] = {
             row: {name: round(value, 4) for name, value in values.items()} for row, values in rows.items()
         }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    beside = options.out.with_suffix(".part")
-    beside.write_text(json.dumps(result, indent=2) + "\n")
-    os.replace(beside, options.out)
+    files.write(options.out, json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":
