@@ -70,7 +70,7 @@ def _together(jobs, workers):
                     process_group=0,  # an interrupt at the keyboard is for the caller, who ends the painters
                 )
             )
-            with painters[-1].stdin as pipe, contextlib.suppress(BrokenPipeError):  # reading will tell that it died
+            with contextlib.suppress(BrokenPipeError), painters[-1].stdin as pipe:  # reading will tell that it died
                 pipe.write(json.dumps(jobs[first::workers]).encode())
         for number, (kind, index, size, _) in enumerate(jobs):
             painter = painters[number % workers]
