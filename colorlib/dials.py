@@ -1,6 +1,7 @@
 """The dials of a vivid colorizer, temperature, tau and gain: swept, and chosen on validation pictures."""
 
 import keras
+import numpy as np
 from tqdm import tqdm
 
 from colorlib import evaluate
@@ -12,7 +13,10 @@ TAUS = (0.0, 0.2, 0.4, 0.6)
 
 def logits(colorizer, lightness, *, batch_size=64):
     """The logits of a vivid colorizer for lightness (N, S, S, 1): (N, S/4, S/4, 261). Computed once, decoded often."""
-    return bin_logits(colorizer).predict(lightness, batch_size=batch_size, verbose=0)
+    model = bin_logits(colorizer)
+    # Called, not predict(): that would trace a graph for each new model, which takes longer than a few batches.
+    parts = [model(lightness[i : i + batch_size]) for i in range(0, len(lightness), batch_size)]
+    return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
 
 
 def decode(colorizer, values, *, temperature=1.0, tau=0.0, gain=1.0, batch_size=64):
