@@ -1,6 +1,6 @@
 """The command line: `colorlib colorize`, `colorlib evaluate`, `colorlib data`.
 
-Exit status: 0, or 1 where some files were skipped, 2 where nothing could be done, 130 after Ctrl-C.
+Exit status: 0, or 1 where some files were left out, 2 where nothing could be done, 130 after Ctrl-C.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def _parser():
     command.add_argument("--gain", type=float, metavar="G", help="multiplies the predicted color; 0 is grey")
     command.set_defaults(run=_colorize)
 
-    command = commands.add_parser("evaluate", help="score pictures against the true ones of the same names")
+    command = commands.add_parser("evaluate", help="score pictures against the true ones of the same paths")
     command.add_argument("predicted", type=Path, metavar="PRED_DIR")
     command.add_argument("truth", type=Path, metavar="TRUTH_DIR")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -83,12 +83,17 @@ def _colorize(options):
 
     from colorlib import colorize, images
 
-    sources, failures, done = [], [], 0
+    def skip(error):
+        nonlocal skipped
+        skipped += 1
+        tqdm.write(f"colorlib: skipped {' '.join(str(error).split())}", file=sys.stderr)
+
+    sources, skipped, done = [], 0, 0
     for path in options.files:
         try:
             sources += _pictures_of(path, options.out)
         except images.ImageError as error:
-            failures.append(error)
+            skip(error)
     targets = _targets([source for source, _ in sources], [options.out / below for _, below in sources])
     if sources:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -101,30 +106,60 @@ def _colorize(options):
         try:
             colored = colorize.colorize(model, images.load(source))
         except images.ImageError as error:
-            failures.append(error)
+            skip(error)
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         images.save(colored, target)
         done += 1
-    for error in failures:
-        print(f"colorlib: skipped {' '.join(str(error).split())}", file=sys.stderr)
-    return 0 if not failures else 1 if done else 2
+    return 0 if not skipped else 1 if done else 2
 
 
 def _evaluate(options):
     from colorlib import evaluate
 
-    frame, set_scores = evaluate.folders(options.predicted, options.truth)
+    frame, set_scores, skipped = evaluate.one_by_one(*_pairs(options.predicted, options.truth))
+    _report("skipped", skipped)
     scores = evaluate.summary(frame)
     if options.json:
-        print(json.dumps({"pictures": len(frame), "scores": scores, "set_scores": set_scores}, indent=2))
-        return 0
+        conventions = evaluate.CONVENTIONS | {"pictures": "8-bit sRGB, as they are"}
+        report = {"pictures": len(frame), "scores": scores, "set_scores": set_scores, "conventions": conventions}
+        print(json.dumps(report, indent=2))
+        return 1 if skipped else 0
     print(f"{len(frame)} pictures{'mean':>19}   95 % interval")
+    constant = set_scores.pop("constant_sign_agreement")
+    beside = {"sign_agreement": f"   (the best single color: {constant:.3f})"}
     for name, score in scores.items():
-        print(f"{name:22} {score['mean']:9.3f}   {score['low']:.3f} .. {score['high']:.3f}")
+        interval = f"{score['low']:.3f} .. {score['high']:.3f}"
+        print(f"{name:22} {score['mean']:9.3f}   {interval}{beside.get(name, '')}")
     for name, score in set_scores.items():
         print(f"{name:22} {score:9.3f}   of the whole set")
-    return 0
+    return 1 if skipped else 0
+
+
+def _pairs(predicted, truth):
+    """Two folders' paths below them, without suffixes, and a function that loads the two pictures of one.
+
+    That one raises ValueError unless both folders have exactly one picture there, readable. Raises it at once for a
+    folder without pictures. A folder inside the other is no part of it.
+    """
+    from colorlib import images
+
+    sides = [(predicted, truth, {}), (truth, predicted, {})]
+    for folder, other, found in sides:
+        inside = other.resolve() if folder.resolve() in other.resolve().parents else None
+        for path in sorted(each for each in folder.rglob("*") if each.suffix.lower() in images.EXTENSIONS):
+            if inside not in path.resolve().parents:
+                found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
+        if not found:
+            raise ValueError(f"{folder}: no such folder, or no pictures in it")
+
+    def load(name):
+        for folder, _, found in sides:
+            if len(paths := found.get(name, ())) != 1:
+                raise ValueError(f"{'several pictures' if paths else 'no picture'} of this name in {folder}")
+        return [images.load(found[name][0]) for _, _, found in sides]
+
+    return sorted({name for *_, found in sides for name in found}), load
 
 
 def _data(options):
@@ -134,11 +169,20 @@ def _data(options):
     with open(folder / "manifest.csv", newline="", encoding="utf-8") as file:
         splits = [row["split"] for row in csv.DictReader(file)]
     with open(folder / "rejects.csv", newline="", encoding="utf-8") as file:
-        rejected = sum(1 for _ in csv.DictReader(file))
+        rejects = [f"{row['source']}: {row['reason']}" for row in csv.DictReader(file)]
     parts = ", ".join(f"{splits.count(name)} {name}" for name in catalog.SPLITS)
-    print(f"{len(splits)} pictures ({parts}), {rejected} rejected")
+    print(f"{len(splits)} pictures ({parts}), {len(rejects)} rejected")
     print(folder)
-    return 0
+    _report("rejected", rejects)
+    return 1 if rejects else 0
+
+
+def _report(what, reasons):
+    """Says of each file why it was left out, the first ten at most."""
+    for reason in reasons[:10]:
+        print(f"colorlib: {what} {' '.join(reason.split())}", file=sys.stderr)
+    if len(reasons) > 10:
+        print(f"colorlib: and {len(reasons) - 10} more", file=sys.stderr)
 
 
 def _pictures_of(path, out):

@@ -1,9 +1,10 @@
 """The first code cell of every notebook, and the repository's public address, which pyproject.toml holds."""
 
-import os
 import pathlib
 import re
 import tomllib
+
+from colorlib import files
 
 CELL = """\
 # The same in every notebook: work from the root of the checkout, which Colab fetches first.
@@ -12,9 +13,10 @@ import pathlib
 import subprocess
 import sys
 
+address = "{address}"
 if "google.colab" in sys.modules and not pathlib.Path("colorlib").is_dir():
     if not pathlib.Path("checkout").is_dir():
-        subprocess.run(["git", "clone", "-q", "--depth", "1", "{address}", "checkout"], check=True)
+        subprocess.run(["git", "clone", "-q", "--depth", "1", address, "checkout"], check=True)
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-e", "checkout"], check=True)
     os.chdir("checkout")
 here = pathlib.Path.cwd()
@@ -59,8 +61,6 @@ def write_address(url, root):
         # Up to the end of the name only: OWNER/lab is no part of OWNER/lab-two.
         after = re.sub(rf"(github\.com/|\.com/github/){re.escape(old)}(?![\w-])", rf"\g<1>{new}", before)
         if after != before:
-            beside = path.with_name(f".{path.name}.partial")
-            beside.write_text(after, encoding="utf-8")
-            os.replace(beside, path)
+            files.write(path, after)
             changed.append(path)
     return changed

@@ -53,9 +53,11 @@ def set_dials(model, **dials):
     given = {name: value for name, value in dials.items() if value is not None}
     if not given:
         return
-    found = [layer for layer in model.layers if layer.name == "decode"]
+    from colorlib.models.vivid import BinDecoding  # here: it loads Keras
+
+    found = [layer for layer in model.layers if isinstance(layer, BinDecoding)]
     if not found:
-        raise ModelError(f"the model {model.name!r} has no layer `decode`, so no {', '.join(given)} to set")
+        raise ModelError(f"the model {model.name!r} does not choose among bins, so it has no {', '.join(given)} to set")
     for name, value in given.items():
         setattr(found[0], name, value)
 

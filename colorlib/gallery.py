@@ -2,12 +2,11 @@
 
 import html
 import json
-import os
 import pathlib
 import re
 import string
 
-from colorlib import profiles
+from colorlib import files, profiles
 
 GREETING = re.compile(
     r"WARNING: All log messages before absl::|[IW]0000 |E0000 .*cuda|To enable the following instruct"
@@ -32,7 +31,7 @@ def write_index(folder, stems):
             continue
         notebook = nbformat.read(path, as_version=4)
         body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": stem}})
-        write_text(folder / f"{stem}.html", body)
+        files.write(folder / f"{stem}.html", body)
         minutes = notebook.metadata["papermill"]["duration"] / 60
         total += minutes
         name = html.escape(profiles.title(notebook) or stem)
@@ -44,7 +43,7 @@ def write_index(folder, stems):
         items="\n".join(items),
         table=_table(folder),
     )
-    return write_text(folder / "index.html", page)
+    return files.write(folder / "index.html", page)
 
 
 def strip_greetings(path):
@@ -61,7 +60,7 @@ def strip_greetings(path):
                 output["text"] = [f"{line}\n" for line in lines if line.strip() and not GREETING.match(line)]
         if "outputs" in cell:
             cell["outputs"] = [output for output in cell["outputs"] if output.get("text") != []]
-    write_text(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    files.write(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def render(path, place):
@@ -71,24 +70,14 @@ def render(path, place):
     for cell in notebook["cells"]:
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
-    return write_text(place, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_text(path, text):
-    """Writes a UTF-8 file whole or not at all, and returns its path."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
-    return path
+    return files.write(place, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def _table(folder):
     """The results of a run as an HTML table; nothing where it has none yet."""
     if not any(folder.rglob("result.json")):
         return ""
-    from colorlib import report
+    from colorlib import results
 
-    table = report.results_table(folder)
+    table = results.results_table(folder)
     return f'<h2>Results</h2>\n<div class="table">{table.to_html(index=False, border=0)}</div>'

@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 
-from colorlib import bootstrap, gallery, profiles
+from colorlib import bootstrap, files, gallery, profiles
 from colorlib.profiles import ROOT
 
 # Of a run, what is committed: the result, its scores picture by picture, and the swept curves.
@@ -54,28 +54,6 @@ def execute(path, values, output):
     return (time.monotonic() - start) / 60
 
 
-def make_run_folder(path, values, root):
-    """Makes the run folder of notebook `path` with parameters `values`, to resume in if it is of the same run.
-
-    One of other parameters (the seeds apart) or other code moves to data/runs/older, for trainings resume from the
-    checkpoints they find. Returns the path it went to, or None.
-    """
-    run_folder = root / values["run_folder"]
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    same = {name: value for name, value in values.items() if name != "seeds"} | {"code": code}
-    note, older = run_folder / "parameters.json", None
-    if run_folder.exists() and (not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != same):
-        label = "-".join(run_folder.relative_to(root / "data" / "runs").parts)
-        number = 1
-        while (older := root / "data" / "runs" / "older" / f"{label}-{number}").exists():
-            number += 1
-        older.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(run_folder, older)
-    gallery.write_text(note, json.dumps(same, indent=1))
-    return older
-
-
 def collect(run_folder, place):
     """Copies what KEPT names under `run_folder`, as it lies, into `place`, which appears whole or not at all.
 
@@ -111,6 +89,12 @@ def main(arguments=None):
             seeds=options.seeds,
             results=options.results,
         )
+        shown = {values["source"] for _, values in runs} - {"scenes"}
+        if options.render and shown:
+            names = ", ".join(sorted(shown))
+            raise ValueError(
+                f"--render is for publishing, so every source must be scenes, whose pictures are free: {names}"
+            )
         (_results if options.results else _train)(runs, options)
     except (CellError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
@@ -153,15 +137,16 @@ def _train(runs, options):
         "peak_memory_gb": round(peak, 2),
         "hardware": _hardware(run_root),
     }
-    gallery.write_text(run_root / "minutes.json", json.dumps(took, indent=1) + "\n")
+    files.write(run_root / "minutes.json", json.dumps(took, indent=1) + "\n")
     if options.render and not options.only:
-        gallery.write_text(ROOT / "notebooks/results/benchmarks/train_all.json", json.dumps(took, indent=1) + "\n")
+        files.write(ROOT / "notebooks/results/benchmarks/train_all.json", json.dumps(took, indent=1) + "\n")
     print(f"{sum(minutes.values()):.1f} minutes, peak memory of a notebook {peak:.1f} GB\nopen {os.path.relpath(page)}")
 
 
 def _hardware(run_root):
     """What the run's results say they ran on; asking Keras here would load TensorFlow for one line."""
-    return next((json.loads(path.read_text())["hardware"] for path in sorted(run_root.rglob("result.json"))), "unknown")
+    found = [json.loads(path.read_text()) for path in sorted(run_root.rglob("result.json"))]
+    return found[0].get("hardware", "unknown") if found else "unknown"
 
 
 def _results(runs, options):
@@ -180,8 +165,8 @@ def _results(runs, options):
 def _timed(label, stem, values, output):
     """Executes one notebook and prints a line: its label at the start, its minutes at the end."""
     path = ROOT / "notebooks" / f"{stem}.ipynb"
-    if older := make_run_folder(path, values, ROOT):
-        print(f"{label}: an earlier run with other settings is now in {os.path.relpath(older)}")
+    for stale in [found for name in KEPT for found in (ROOT / values["run_folder"]).rglob(name)]:
+        stale.unlink()  # of an earlier run, perhaps on other pictures; this one scores its own
     print(f"{label} ".ljust(44, "."), end=" ", flush=True)
     outcome = "stopped"
     try:

@@ -19,7 +19,8 @@ import re
 
 import yaml
 
-from colorlib.catalog import NAMES, ROLES
+from colorlib import sources
+from colorlib.catalog import ROLES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # What every notebook must have, since the runner or the person at `make` sets it.
@@ -105,7 +106,8 @@ def plan(name, folder, *, data=None, sets=None, only=(), seeds=None, results=Fal
     """Checks everything and returns the runs to make, [(notebook's stem, parameters)], in order.
 
     `data` fills every role, `sets` is a folder with a source for each, `only` names notebooks by number.
-    With `results`: one run for each notebook, role and seed of that section. Raises ProfileError.
+    With `results`: one run for each notebook, role and seed of that section. Raises ProfileError, and SourceError for
+    a source that is missing, empty or a broken archive.
     """
     profile = load(name, folder)
     where = f"profile {name!r}"
@@ -197,20 +199,21 @@ def _find(number, stems):
 
 
 def _source(role, profile, where, data, sets):
-    """The source that fills a role: a name, or a path relative to the root, checked to exist."""
+    """The source that fills a role: a name, or a path relative to the root. Raises SourceError for one without use."""
     if sets:
         found = [path for end in ARCHIVES if (path := pathlib.Path(sets) / f"{role}{end}").exists()]
         if not found:
             names = ", ".join(f"{role}{end}" for end in ARCHIVES)
             raise ProfileError(f"SETS={sets}: no set for the role {role!r} there (looked for {names})")
         data = found[0]
-    elif data is None:
-        data = profile["sources"].get(role)
-        if data is None:
-            raise ProfileError(f"{where} has no source for the role {role!r}: give DATA= or SETS=")
-    path = pathlib.Path(data).expanduser()
-    if str(data) in NAMES:
+    data = str(data or profile["sources"].get(role, ""))
+    if not data:
+        raise ProfileError(f"{where} has no source for the role {role!r}: give DATA= or SETS=")
+    _, _, entries = sources.locate(data, role, None, ROOT / "data" / "raw")
+    if data in sources.NAMES:
         return data
-    if not path.exists():
-        raise ProfileError(f"{data}: no such file or folder, nor the name of a picture set{hint(str(data), NAMES)}")
-    return pathlib.Path(os.path.relpath(path.resolve(), ROOT)).as_posix()
+    path = pathlib.Path(data).expanduser().resolve()
+    if path.is_file():
+        entries()  # reads an archive's list, so that a broken one is found before anything runs
+    relative = pathlib.Path(os.path.relpath(path, ROOT)).as_posix()
+    return f"./{relative}" if relative in sources.NAMES else relative  # a folder named as a set is

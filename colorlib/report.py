@@ -1,4 +1,4 @@
-"""Figures, returned and never shown or written, and the tables of `results`.
+"""Figures, returned and never shown or written.
 
 Pictures are 8-bit sRGB (N, H, W, 3). Colors of lines are Okabe and Ito's (2008), told apart by color-blind readers.
 """
@@ -12,24 +12,11 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LogNorm
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from colorlib import color
-from colorlib.results import load_results, markdown, results_table, update_marked
-
-__all__ = [
-    "ab_histogram",
-    "comparison_grid",
-    "dataset_sheet",
-    "load_results",
-    "loss_curves",
-    "markdown",
-    "results_table",
-    "strip",
-    "tradeoff_curves",
-    "update_marked",
-]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, QUIET, RULE = "#222222", "#6b6b6b", "#9a9a9a"
@@ -123,6 +110,28 @@ def comparison_grid(columns, *, captions=None):
 def dataset_sheet(pictures, *, captions=(), across=8):
     """Draws a contact sheet of pictures (N, H, W, 3), `across` in a row, short captions below. Returns a Figure."""
     return _tiles(pictures, captions, across=across, tile=WIDTH / across)[0]
+
+
+@_styled
+def picture_map(points, pictures, *, labels=("x", "y")):
+    """Draws pictures (N, H, W, 3) small at their coordinates `points` (N, 2). Returns a Figure.
+
+    None covers another: of several at one place the first is drawn, the others are dots. Raises ValueError where the
+    numbers of points and pictures differ.
+    """
+    figure, axes = _canvas(1, 1, (WIDTH, 6.4), layout="constrained")
+    place, points, free = axes[0, 0], np.asarray(points, float), []
+    place.set(xlabel=labels[0], ylabel=labels[1])
+    place.tick_params(length=0)
+    place.spines[:].set_visible(False)
+    place.margins(0.03, 0.05)  # a picture on the edge stays inside
+    place.scatter(*points.T, s=7, color=RULE, linewidths=0)
+    side = np.array((0.044, 0.07)) * np.maximum(np.ptp(points, axis=0), 1e-9)  # of a picture, with a little room
+    for point, picture in zip(points, pictures, strict=True):
+        if all((np.abs(point - other) >= side).any() for other in free):
+            free.append(point)
+            place.add_artist(AnnotationBbox(OffsetImage(picture, zoom=27 / len(picture)), point, frameon=False))
+    return figure
 
 
 @_styled

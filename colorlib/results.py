@@ -41,6 +41,7 @@ def score(folder, lightness, ab, truth, *, prior, **result):
         scores=evaluate.summary(frame),
         set_scores=gamut | {"ab_wasserstein": evaluate.ab_wasserstein(pictures, truth)},
         constant_sign_agreement=evaluate.best_constant_sign_agreement(truth),
+        conventions=evaluate.CONVENTIONS,
         per_picture=frame,
         **result,
     )
@@ -70,7 +71,8 @@ def load_results(folder):
 def results_table(folder, *, scores=tuple(SCORES)[:4], digest=None):
     """Tabulates the results below a folder: a DataFrame of texts, one row an experiment, data set and variant.
 
-    Rows are ordered by data set, then by CIEDE2000; `digest` keeps only the results scored on that picture set. A cell is "mean [low, high] ± spread": mean over seeds, 95 % interval over pictures (its ends averaged over the
+    Rows are ordered by data set, then by CIEDE2000; `digest` keeps only the results scored on that picture set.
+    A cell is "mean [low, high] ± spread": mean over seeds, 95 % interval over pictures (its ends averaged over the
     seeds), standard deviation over seeds where there are several. Raises ValueError where seeds were scored on
     different pictures, and like `load_results`.
     """

@@ -60,6 +60,19 @@ def test_the_input_is_never_overwritten_and_twins_get_numbers(album, model):
     assert (album / "a-2.png").is_file() and (album / "a-3.png").is_file()
 
 
+def test_what_is_skipped_is_said_at_once(album, model, capsys, monkeypatch):
+    said = []
+
+    def colorized(model, picture):
+        said.append(capsys.readouterr().err)
+        return picture
+
+    monkeypatch.setattr(colorize, "colorize", colorized)
+    files = ["nowhere.jpg", "album/a.png", "album/broken.jpg", "album/a.JPG"]
+    assert cli.main(["colorize", *files, "--out", "colored", "--model", model]) == 1
+    assert ["nowhere.jpg" in said[0], "broken.jpg" in said[0], "broken.jpg" in said[1]] == [True, False, True]
+
+
 def test_letters_of_another_case_are_the_same_file_on_some_disks(tmp_path):
     sources = [tmp_path / "x" / "A.png", tmp_path / "y" / "a.png"]
     targets = cli._targets(sources, [tmp_path / "out" / "A", tmp_path / "out" / "a"])
@@ -146,12 +159,36 @@ def test_pictures_against_themselves_score_perfectly(album, capsys):
     (album / "a.png").unlink()  # the same name as a.JPG
     assert cli.main(["evaluate", "album", "album", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["pictures"] == 1
+    assert report["pictures"] == 2
+    assert report["conventions"]["lab"] == "CIELAB, D65, 2 degrees"
+    constant = report["set_scores"]["constant_sign_agreement"]
+    assert 0.5 <= constant < 1
     assert report["scores"]["ciede2000"]["mean"] == 0
     assert report["scores"]["colorfulness_ratio"]["mean"] == pytest.approx(1)
     assert report["set_scores"]["ab_wasserstein"] == 0
     assert cli.main(["evaluate", "album", "album"]) == 0
-    assert "ciede2000                  0.000   0.000 .. 0.000" in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert "ciede2000                  0.000   0.000 .. 0.000\n" in table
+    assert f"sign_agreement             1.000   1.000 .. 1.000   (the best single color: {constant:.3f})\n" in table
+
+
+def test_pairs_that_cannot_be_scored_are_reported_and_the_others_scored(album, capsys):
+    assert cli.main(["evaluate", "album", "album", "--json"]) == 1
+    out, error = capsys.readouterr()
+    assert json.loads(out)["pictures"] == 1
+    first, second = error.splitlines()
+    assert first == "colorlib: skipped a: several pictures of this name in album"
+    assert second.startswith("colorlib: skipped broken: album/broken.jpg: ")
+    (album / "1950" / "b.webp").unlink()
+    assert cli.main(["evaluate", "album", "album"]) == 2
+    error = capsys.readouterr().err
+    assert "can be scored; the first: a: several" in error and error.count("\n") == 1
+
+
+def test_a_long_list_of_reasons_is_cut(capsys):
+    cli._report("rejected", [f"{number}.jpg:\nbroken" for number in range(12)])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[9:] == ["colorlib: rejected 9.jpg: broken", "colorlib: and 2 more"]
 
 
 @pytest.mark.parametrize(
@@ -165,10 +202,14 @@ def test_bad_input_to_the_other_commands(album, capsys, arguments):
 
 
 def test_data_says_what_it_made(album, capsys, tmp_path):
-    assert cli.main(["data", "album"]) == 0
-    counts, folder = capsys.readouterr().out.splitlines()
+    assert cli.main(["data", "album"]) == 1
+    out, error = capsys.readouterr()
+    assert error.startswith("colorlib: rejected broken.jpg: ") and error.count("\n") == 1
+    counts, folder = out.splitlines()
     assert re.fullmatch(r"3 pictures \(\d train, \d validation, \d test\), 1 rejected", counts)
     assert len(list((tmp_path / folder / "pictures").iterdir())) == 3
+    (album / "broken.jpg").unlink()
+    assert cli.main(["data", "album"]) == 0
 
 
 @pytest.mark.slow

@@ -140,8 +140,12 @@ def test_a_saved_colorizer_is_loaded_and_its_dials_turn(vivid):
 
 
 def test_a_model_without_dials_says_so():
-    with pytest.raises(colorize.ModelError, match="has no layer `decode`, so no temperature, gain to set"):
-        colorize.set_dials(linear_model(), temperature=0.4, gain=1.0)
+    twin = models.regression_colorizer(None, widths=(8, 8, 8, 8))
+    for model in (linear_model(), twin):
+        with pytest.raises(
+            colorize.ModelError, match="does not choose among bins, so it has no temperature, gain to set"
+        ):
+            colorize.set_dials(model, temperature=0.4, gain=1.0)
 
 
 def test_the_default_is_the_shipped_model(monkeypatch, tmp_path, vivid):

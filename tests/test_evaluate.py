@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skimage.color import rgb2lab
 from skimage.metrics import structural_similarity
 
-from colorlib import color, evaluate, images
+from colorlib import __main__ as cli
+from colorlib import baselines, color, evaluate, images
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +214,7 @@ def test_baselines_are_grey_the_mean_and_the_mean_of_each_lightness():
     dark, light = color.from_uint8(flat((90, 30, 30)))[0], color.from_uint8(flat((120, 160, 250)))[0]
     train = np.concatenate([flat((90, 30, 30)), flat((120, 160, 250))])
     wanted = color.from_uint8(train)[1][:, 0, 0]
-    fitted = evaluate.baselines(train)
+    fitted = baselines.fit(train)
     assert list(fitted) == ["grey", "mean ab", "mean ab by lightness"]
     assert_array_equal(fitted["grey"](dark), np.zeros((1, 16, 16, 2)))
     assert_allclose(fitted["mean ab"](light)[0, 3, 3], wanted.mean(0), atol=1e-6)
@@ -228,7 +229,7 @@ def test_the_mean_by_lightness_beats_the_mean_on_what_it_was_fitted_to(truth):
     lightness, _ = color.from_uint8(truth)
     errors = {
         name: evaluate.per_picture(color.render(lightness, fill(lightness))[0], truth).ab_rmse.pow(2).mean()
-        for name, fill in evaluate.baselines(truth).items()
+        for name, fill in baselines.fit(truth).items()
     }
     assert errors["mean ab by lightness"] < errors["mean ab"] < errors["grey"]
 
@@ -271,28 +272,61 @@ def pair(tmp_path, dulled, truth):
     return tmp_path / "predicted", tmp_path / "true"
 
 
-def test_folders_are_paired_by_name(pair, dulled, truth):
+def folders(predicted, truth):
+    return evaluate.one_by_one(*cli._pairs(predicted, truth))
+
+
+def test_folders_are_paired_by_their_paths_without_suffix(pair, dulled, truth):
     (pair[0] / "notes.txt").write_text("not a picture")
-    frame, whole = evaluate.folders(*pair)
-    assert list(frame.index) == ["a", "b"]
+    for folder in pair:
+        (folder / "1950").mkdir()
+        (folder / "b.png").rename(folder / "1950" / "a.png")
+    frame, whole, skipped = folders(*pair)
+    assert list(frame.index) == ["1950/a", "a"] and skipped == []
     assert frame.loc["a"].to_dict() == evaluate.per_picture(dulled[:1], truth[:1]).iloc[0].to_dict()
-    pixels = [np.concatenate([p[0].reshape(-1, 3), p[1, :, :32].reshape(-1, 3)]) for p in (dulled, truth)]
-    assert whole == {"ab_wasserstein": evaluate.ab_wasserstein(*pixels)}
+    pixels = [np.concatenate([p[1, :, :32].reshape(-1, 3), p[0].reshape(-1, 3)]) for p in (dulled, truth)]
+    assert whole["ab_wasserstein"] == evaluate.ab_wasserstein(*pixels)
 
 
-def test_folders_that_do_not_match_raise(pair, truth, tmp_path):
-    images.save(truth[2], pair[1] / "c.png")
-    with pytest.raises(ValueError, match=r"predicted: no picture named c \(1 missing\)"):
-        evaluate.folders(*pair)
-    images.save(truth[2, :40], pair[0] / "c.png")
-    with pytest.raises(ValueError, match=r"c\.png: .*\(1, 40, 48, 3\) .*\(1, 48, 48, 3\) differ in shape"):
-        evaluate.folders(*pair)
-    images.save(truth[2], pair[0] / "c.jpg")
-    with pytest.raises(ValueError, match=r"c\.jpg and c\.png have the same name"):
-        evaluate.folders(*pair)
+def test_the_best_constant_of_folders_is_that_of_their_pictures(pair, truth):
+    for folder in pair:
+        (folder / "b.png").unlink()
+        images.save(truth[1], folder / "b.png")
+    _, whole, _ = folders(*pair)
+    assert whole["constant_sign_agreement"] == pytest.approx(evaluate.best_constant_sign_agreement(truth[:2]))
+
+
+def test_pairs_that_cannot_be_scored_are_skipped_with_the_reason(pair, truth):
+    predicted, true = pair
+    images.save(truth[2], true / "c.png")
+    images.save(truth[2, :40], predicted / "d.png")
+    images.save(truth[2], true / "d.png")
+    images.save(truth[2], predicted / "e.png")
+    images.save(truth[2], predicted / "e.jpg")
+    images.save(truth[2], true / "e.png")
+    images.save(truth[2], predicted / "f.png")
+    (true / "f.png").write_bytes(b"not a picture")
+    frame, _, skipped = folders(*pair)
+    assert list(frame.index) == ["a", "b"]
+    assert skipped[0] == f"c: no picture of this name in {predicted}"
+    assert skipped[1].startswith("d: predicted pictures (1, 40, 48, 3) and true ones (1, 48, 48, 3)")
+    assert skipped[2] == f"e: several pictures of this name in {predicted}"
+    assert skipped[3].startswith(f"f: {true}/f.png: ") and len(skipped) == 4
+    for name in ("a", "b"):
+        (true / f"{name}.png").unlink()
+    with pytest.raises(ValueError, match="none of 6 pictures can be scored; the first: a: no picture of this .*true$"):
+        folders(*pair)
     with pytest.raises(ValueError, match="nowhere: no such folder"):
-        evaluate.folders(tmp_path / "nowhere", pair[1])
-    (pair[1] / "c.png").write_bytes(b"not a picture")
-    (pair[0] / "c.jpg").unlink()
-    with pytest.raises(images.ImageError, match=r"c\.png"):
-        evaluate.folders(*pair)
+        folders(predicted, true / "nowhere")
+
+
+def test_predictions_inside_the_folder_of_true_pictures_are_not_true_ones(pair):
+    predicted, true = pair
+    predicted.rename(true / "colored")
+    frame, _, skipped = folders(true / "colored", true)
+    assert list(frame.index) == ["a", "b"] and skipped == []
+
+
+def test_the_conventions_are_what_the_code_does():
+    assert evaluate.CONVENTIONS["psnr"].endswith("58.9 dB")
+    assert "t = 0..150" in evaluate.CONVENTIONS["auc"] and "sigma 1.5" in evaluate.CONVENTIONS["ssim"]

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
 import pytest
@@ -88,9 +89,12 @@ def checkout(tmp_path, monkeypatch):
         (
             QUICK,
             {"data": "scenery"},
-            "scenery: no such file or folder, nor the name of a picture set; did you mean scenes",
+            "scenery: no such folder or file, nor a known set .*; did you mean 'scenes'?",
         ),
-        (QUICK, {"data": "nowhere/set.tar"}, "nowhere/set.tar: no such file or folder"),
+        (QUICK, {"data": "nowhere/set.tar"}, "nowhere/set.tar: no such folder or file"),
+        (QUICK, {"data": "."}, "no pictures in it"),
+        (QUICK, {"data": "notebooks/profiles/quick.yaml"}, "quick.yaml: not a whole .tar, .tar.gz or .zip"),
+        (QUICK, {"data": "celeba"}, "celeba cannot be fetched automatically"),
         (QUICK, {"sets": "nowhere"}, "SETS=nowhere: no set for the role 'faces' there .looked for faces, faces.tar"),
         (QUICK, {"only": ["7"]}, "unknown notebook '7'; there are: 01_tiny, 02_other"),
         (QUICK, {"results": True}, "profile 'quick' lists no results for 01_tiny, 02_other"),
@@ -101,7 +105,7 @@ def checkout(tmp_path, monkeypatch):
 def test_bad_input_is_one_clear_message_before_anything_runs(checkout, yaml, options, message):
     other = PARAMETERS.replace('"faces"', '"flowers"') + "\nepochs = 5\nrate = 0.1"
     folder = checkout({"01_tiny": make_notebook(), "02_other": make_notebook(parameters=other)}, quick=yaml)
-    with pytest.raises(profiles.ProfileError, match=message) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         profiles.plan(options.pop("name", "quick"), folder, **options)
     assert "\n" not in str(caught.value)
 
@@ -159,9 +163,22 @@ def test_sets_give_each_role_its_own_source_relative_to_the_root(checkout, tmp_p
     other = PARAMETERS.replace('"faces"', '"flowers"')
     folder = checkout({"01_tiny": make_notebook(), "02_other": make_notebook(parameters=other)}, quick=QUICK)
     (tmp_path / "sets" / "faces").mkdir(parents=True)
-    (tmp_path / "sets" / "flowers.tar").touch()
+    (tmp_path / "sets" / "faces" / "a.jpg").touch()
+    with tarfile.open(tmp_path / "sets" / "flowers.tar", "w") as archive:
+        archive.add(tmp_path / "sets" / "faces" / "a.jpg", "a.jpg")
     runs = profiles.plan("quick", folder, sets=tmp_path / "sets")
     assert [values["source"] for _, values in runs] == ["../sets/faces", "../sets/flowers.tar"]
+    (tmp_path / "sets" / "flowers.tar").write_bytes(b"half a download")
+    with pytest.raises(ValueError, match="flowers.tar: not a whole .tar"):
+        profiles.plan("quick", folder, sets=tmp_path / "sets")
+
+
+def test_a_folder_with_the_name_of_a_set_is_not_taken_for_the_set(checkout):
+    folder = checkout({"01_tiny": make_notebook()}, quick=QUICK)
+    (folder.parent / "flowers").mkdir()
+    (folder.parent / "flowers" / "a.jpg").touch()
+    sources = [profiles.plan("quick", folder, data=data)[0][1]["source"] for data in ("flowers", "./flowers")]
+    assert sources == ["flowers", "./flowers"]
 
 
 def test_results_are_one_run_for_each_role_and_seed(checkout):
@@ -206,20 +223,24 @@ def test_results_are_collected_once(checkout, capsys):
     assert capsys.readouterr().out.endswith("01_tiny faces-seed2: there already\n")
 
 
-def test_a_run_resumes_only_what_has_the_same_settings(checkout):
-    count = (
-        "import pathlib\nfolder = pathlib.Path('..') / run_folder\n(folder / f'{len(list(folder.iterdir()))}').touch()"
-    )
-    folder = checkout({"01_tiny": make_notebook(count)}, quick=QUICK)
+def test_scores_of_an_earlier_run_are_not_taken_for_this_ones(checkout):
+    folder = checkout({"01_tiny": make_notebook(WRITE_RESULT)}, quick=QUICK)
     run = folder.parent / "data" / "runs" / "quick" / "01_tiny"
-    for arguments in ([], ["--seeds", "1"], ["--data", "flowers"]):
-        assert notebooks.main(arguments) == 0
-    assert sorted(path.name for path in run.iterdir()) == ["1", "parameters.json"]
-    older = folder.parent / "data" / "runs" / "older" / "quick-01_tiny-1"
-    assert sorted(path.name for path in older.iterdir()) == ["1", "2", "parameters.json"]
-    (folder / "01_tiny.ipynb").write_text(json.dumps(make_notebook(count + "\nepochs = 2")))
+    for name in ("gone/result.json", "gone/scores.csv", "l2/epoch-001.weights.h5"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("of an earlier run")
     assert notebooks.main([]) == 0
-    assert older.with_name("quick-01_tiny-2").is_dir()
+    left = sorted(str(path.relative_to(run)) for path in run.rglob("*.*") if path.is_file())
+    assert left == ["l2/epoch-001.weights.h5", "l2/result.json"]
+
+
+def test_pictures_that_are_not_painted_are_not_published(checkout, capsys, tmp_path):
+    folder = checkout({"01_tiny": make_notebook()}, quick=QUICK)
+    assert notebooks.main(["--render", "--data", "flowers"]) == 2
+    assert capsys.readouterr().err == (
+        "--render is for publishing, so every source must be scenes, whose pictures are free: flowers\n"
+    )
+    assert not (folder.parent / "data").exists()
 
 
 def test_collecting_nothing_is_an_error_and_leaves_nothing(tmp_path):
@@ -238,7 +259,7 @@ def test_the_first_failure_stops_and_is_readable(checkout, capsys):
     assert "\nValueError: scenes: no picture in there\n" in error
     assert "data/runs/quick/01_bad.partial.ipynb" in error and "Traceback" not in error
     run = folder.parent / "data" / "runs" / "quick"
-    assert sorted(path.name for path in run.iterdir()) == ["01_bad", "01_bad.partial.ipynb"]
+    assert sorted(path.name for path in run.iterdir()) == ["01_bad.partial.ipynb"]
 
 
 def test_a_kernel_that_dies_is_said_to(checkout, capsys):
@@ -316,6 +337,15 @@ def test_the_bootstrap_cell_moves_to_the_root(tmp_path, monkeypatch):
     assert pathlib.Path.cwd() == tmp_path and sys.path[0] == str(tmp_path)
 
 
+@pytest.mark.parametrize("owner", ["me", "an-organization-with-a-name-as-long-as-they-may-be-39"])
+def test_the_bootstrap_cell_stays_as_ruff_formats_it(owner):
+    text = bootstrap.CELL.format(address=f"https://github.com/{owner}/{'a-long-name' * 7}") + "\n"
+    for arguments in (["format"], ["check", "--quiet", "--fix", "--ignore", "E402,E501"]):
+        command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(ROOT / "x.py"), "-"]
+        run = subprocess.run(command, input=text, capture_output=True, text=True)
+        assert (run.returncode, run.stdout) == (0, text)
+
+
 def make(*arguments, cwd=ROOT):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(["make", *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
@@ -340,6 +370,12 @@ def test_make_says_which_python_it_needs(tmp_path):
 def test_make_passes_names_with_spaces_on():
     run = make("-n", "train-all", "DATA=my photos", "PROFILE=photos", "SEEDS=0 1", "ONLY=1 9")
     assert '--profile "photos" --data "my photos"' in run.stdout and "--only 1 9 --seeds 0 1" in run.stdout
+
+
+def test_make_weights_asks_for_its_sets():
+    run = make("-n", "weights")
+    assert run.returncode == 2
+    assert "give SETS=FOLDER with faces.tar, flowers.tar, landscapes.tar and varied.tar" in run.stderr
 
 
 # What follows looks at the real notebooks.

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorlib import color, evaluate, report
+from colorlib import color, evaluate, report, results
 
 
 def texts(figure):
@@ -57,6 +58,27 @@ def test_the_sheet_shows_every_picture_once():
     shown = [place.images[0].get_array() for place in figure.axes if place.images]
     assert_array_equal(np.stack(shown), pictures(5))
     assert set("abcde") <= set(texts(figure))
+
+
+def test_the_map_shows_pictures_at_their_points_and_dots_where_they_would_cover_each_other():
+    points = np.array([[0.0, 10], [4, 20], [4.05, 20.1], [2, 15], [0.1, 20]])
+    figure = report.picture_map(points, pictures(5), labels=("first", "second"))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    shown = figure.findobj(mpl.offsetbox.AnnotationBbox)
+    assert_allclose([box.xy for box in shown], points[[0, 1, 3, 4]])
+    for box, picture in zip(shown, pictures(5)[[0, 1, 3, 4]], strict=True):
+        assert_array_equal(box.offsetbox.get_data(), picture)
+    extents = [box.offsetbox.get_window_extent(canvas.get_renderer()) for box in shown]
+    assert not any(one.overlaps(other) for i, one in enumerate(extents) for other in extents[:i])
+    place = figure.axes[0]
+    inside = place.get_window_extent()
+    for extent in extents:  # on the edge, too
+        assert inside.x0 <= extent.x0 and extent.x1 <= inside.x1 and inside.y0 <= extent.y0 and extent.y1 <= inside.y1
+    assert len(place.collections[0].get_offsets()) == 5
+    assert {"first", "second"} <= set(texts(figure))
+    with pytest.raises(ValueError, match="shorter|longer"):
+        report.picture_map(points, pictures(3))
 
 
 def test_the_strip_gives_pictures_of_any_size_one_height():
@@ -147,48 +169,48 @@ def test_a_table_has_a_row_for_each_data_set_and_variant(tmp_path):
         write(tmp_path, seed, mean=mean)
     write(tmp_path, variant="classes")
     write(tmp_path, data="flowers", experiment="09_vivid_colors")
-    table = report.results_table(tmp_path)
+    table = results.results_table(tmp_path)
     assert list(table[["data", "variant", "seeds"]].itertuples(index=False, name=None)) == [
         ("flowers", "L2", 1),
-        ("scenes", "L2", 3),
         ("scenes", "classes", 1),
+        ("scenes", "L2", 3),
     ]
-    row = table.iloc[1]
+    row = table.iloc[2]
     assert row["CIEDE2000 ↓"] == "16.00 [15.00, 18.00] ± 1.00"
     assert row["colorfulness ratio → 1"] == "0.50 [0.40, 0.60] ± 0.00"
     assert row["ab Wasserstein ↓"] == "8.00 ± 1.00"
     assert row["variety ratio → 1"] == "–"
     assert table.iloc[0]["CIEDE2000 ↓"] == "15.00 [14.00, 17.00]"
-    assert list(report.results_table(tmp_path, scores=["psnr"]).columns) == ["data", "variant", "seeds", "PSNR (dB) ↑"]
+    assert list(results.results_table(tmp_path, scores=["psnr"]).columns) == ["data", "variant", "seeds", "PSNR (dB) ↑"]
     write(tmp_path, data="faces", experiment="07_loss_comparison")
-    assert report.results_table(tmp_path)["experiment"].nunique() == 2
+    assert results.results_table(tmp_path)["experiment"].nunique() == 2
 
 
 def test_results_of_no_run_of_one_run_twice_or_of_other_pictures_raise(tmp_path):
-    assert report.load_results(tmp_path) == [] and len(report.results_table(tmp_path)) == 0
+    assert results.load_results(tmp_path) == [] and len(results.results_table(tmp_path)) == 0
     path = write(tmp_path)
-    assert report.load_results(tmp_path)[0]["file"] == str(path)
+    assert results.load_results(tmp_path)[0]["file"] == str(path)
     other = write(tmp_path / "again")
     with pytest.raises(ValueError, match=r"result\.json: the same run as .*seed0.*L2"):
-        report.load_results(tmp_path)
+        results.load_results(tmp_path)
     other.unlink()
     other = write(tmp_path / "other", seed=1, data="scenes")
     changed = json.loads(other.read_text())
     changed["data"]["digest"] = "d2"
     other.write_text(json.dumps(changed))
     with pytest.raises(ValueError, match="scenes, L2: its seeds were scored on different pictures"):
-        report.results_table(tmp_path)
+        results.results_table(tmp_path)
     for text in ("{", "[]", '{"experiment": "x"}'):
         other.write_text(text)
         with pytest.raises(ValueError, match=r"other.*result\.json: not a result"):
-            report.load_results(tmp_path)
+            results.load_results(tmp_path)
 
 
 def test_markdown_aligns_numbers_right_and_escapes_bars():
     frame = pd.DataFrame(
         {"variant": ["a|b", "L2"], "seeds": [3, 1], "score": [1.234, 2.0], "cell": ["1.0 [0, 2]", "–"]}
     )
-    assert report.markdown(frame).splitlines() == [
+    assert results.markdown(frame).splitlines() == [
         "| variant | seeds | score | cell |",
         "| --- | ---: | ---: | ---: |",
         "| a\\|b | 3 | 1.23 | 1.0 [0, 2] |",
@@ -199,10 +221,10 @@ def test_markdown_aligns_numbers_right_and_escapes_bars():
 def test_update_marked_replaces_only_what_is_between_its_markers(tmp_path):
     page = tmp_path / "README.md"
     page.write_text("top\n<!-- begin a -->\nold\n<!-- end a -->\nmiddle\n<!-- begin b -->\n<!-- end b -->\n")
-    assert report.update_marked(page, "a", "| new |\n")
+    assert results.update_marked(page, "a", "| new |\n")
     wanted = "top\n<!-- begin a -->\n| new |\n<!-- end a -->\nmiddle\n<!-- begin b -->\n<!-- end b -->\n"
     assert page.read_text() == wanted
-    assert not report.update_marked(page, "a", "| new |")
+    assert not results.update_marked(page, "a", "| new |")
     assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
 
 
@@ -215,5 +237,5 @@ def test_missing_markers_raise_and_leave_the_file_alone(tmp_path, text):
     with pytest.raises(
         ValueError, match=r"README\.md: needs <!-- begin a --> and, after it, <!-- end a -->, once each"
     ):
-        report.update_marked(page, "a", "new")
+        results.update_marked(page, "a", "new")
     assert page.read_text() == text
