@@ -32,7 +32,7 @@ export JUPYTER_CONFIG_DIR := $(CACHE)/jupyter/config
 export JUPYTER_RUNTIME_DIR := $(CACHE)/jupyter/runtime
 export JUPYTER_PREFER_ENV_PATH := 1
 export IPYTHONDIR := $(CACHE)/ipython
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 RUN = $(PY) -m colorlib.notebooks --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") \

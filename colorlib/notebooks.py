@@ -91,10 +91,7 @@ def main(arguments=None):
         )
         shown = {values["source"] for _, values in runs} - {"scenes"}
         if options.render and shown:
-            names = ", ".join(sorted(shown))
-            raise ValueError(
-                f"--render is for publishing, so every source must be scenes, whose pictures are free: {names}"
-            )
+            raise ValueError(f"--render publishes pictures, so it takes scenes only, not {', '.join(sorted(shown))}")
         (_results if options.results else _train)(runs, options)
     except (CellError, ValueError, OSError) as error:
         print(error, file=sys.stderr)

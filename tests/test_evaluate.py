@@ -42,6 +42,7 @@ def test_ciede2000_matches_the_34_published_pairs():
     assert_allclose(evaluate.deltaE_ciede2000(rows[:, :3], rows[:, 3:6]), rows[:, 6], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_per_picture_matches_scikit_image_picture_by_picture(dulled, truth):
     frame = evaluate.per_picture(dulled, truth)
     for row, predicted, true in zip(frame.itertuples(), dulled, truth, strict=True):

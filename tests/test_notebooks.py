@@ -199,6 +199,7 @@ result = {"experiment": "tiny", "variant": "l2", "seed": seeds[0], "data": {"nam
 print("trained on", source)"""
 
 
+@pytest.mark.slow
 def test_training_all_leaves_executed_copies_a_page_and_renderings(checkout, capsys):
     folder = checkout({"01_tiny": make_notebook(WRITE_RESULT)}, quick=QUICK)
     assert notebooks.main(["--seeds", "5", "--render"]) == 0
@@ -237,9 +238,7 @@ def test_scores_of_an_earlier_run_are_not_taken_for_this_ones(checkout):
 def test_pictures_that_are_not_painted_are_not_published(checkout, capsys, tmp_path):
     folder = checkout({"01_tiny": make_notebook()}, quick=QUICK)
     assert notebooks.main(["--render", "--data", "flowers"]) == 2
-    assert capsys.readouterr().err == (
-        "--render is for publishing, so every source must be scenes, whose pictures are free: flowers\n"
-    )
+    assert capsys.readouterr().err == "--render publishes pictures, so it takes scenes only, not flowers\n"
     assert not (folder.parent / "data").exists()
 
 
