@@ -8,9 +8,7 @@ import string
 
 from colorlib import files, profiles
 
-GREETING = re.compile(
-    r"WARNING: All log messages before absl::|[IW]0000 |E0000 .*cuda|To enable the following instruct"
-)
+GREETING = re.compile(r"WARNING: All log messages before absl::|[IWE]0000 |To enable the following instruct")
 PAGE = pathlib.Path(__file__).with_suffix(".html")
 
 
@@ -54,12 +52,14 @@ def strip_greetings(path):
     path = pathlib.Path(path)
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
-        for output in cell.get("outputs", ()):
-            if output.get("name") == "stderr":
-                lines = [line.rsplit("\r", 1)[-1] for line in "".join(output["text"]).split("\n")]
-                output["text"] = [f"{line}\n" for line in lines if line.strip() and not GREETING.match(line)]
-        if "outputs" in cell:
-            cell["outputs"] = [output for output in cell["outputs"] if output.get("text") != []]
+        outputs = cell.get("outputs", [])
+        noise = [output for output in outputs if output.get("name") == "stderr"]
+        if noise:  # a bar comes in many pieces: one text again, of whose lines what follows the last return is seen
+            lines = "".join("".join(output["text"]) for output in noise).split("\n")
+            seen = [line.rsplit("\r", 1)[-1] for line in lines]
+            noise[0]["text"] = [f"{line}\n" for line in seen if line.strip() and not GREETING.match(line)]
+            gone = noise[1:] if noise[0]["text"] else noise
+            cell["outputs"] = [output for output in outputs if not any(output is other for other in gone)]
     files.write(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
