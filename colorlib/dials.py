@@ -40,10 +40,10 @@ def sweep(colorizer, values, lightness, truth, settings):
     return points
 
 
-def choose(colorizer, lightness, truth, *, temperatures=TEMPERATURES, taus=TAUS):
+def choose(colorizer, lightness, truth, *, temperatures=TEMPERATURES, taus=TAUS, most_gain=2.0):
     """Sets the dials that score best on validation pictures, all at the truth's colorfulness; returns the points.
 
-    For each temperature and tau the gain is matched to colorfulness ratio 1, within 0.5 to 2; among those the
+    For each temperature and tau the gain is matched to colorfulness ratio 1, within 0.5 to `most_gain`; among those the
     lowest CIEDE2000 wins. `truth` is uint8 (N, S, S, 3). Raises ValueError where no setting reaches that.
     """
     values = logits(colorizer, lightness)
@@ -55,10 +55,10 @@ def choose(colorizer, lightness, truth, *, temperatures=TEMPERATURES, taus=TAUS)
                 gain = evaluate.matching_gain(lightness, ab, truth)
             except ValueError:
                 continue  # colorless: no gain reaches the truth's colorfulness
-            if 0.5 <= gain <= 2:
+            if 0.5 <= gain <= most_gain:
                 settings.append({"temperature": temperature, "tau": tau, "gain": round(gain, 3)})
     if not settings:
-        raise ValueError("no temperature and tau reach the truth's colorfulness with a gain of 0.5 to 2")
+        raise ValueError(f"no temperature and tau reach the truth's colorfulness with a gain of 0.5 to {most_gain:g}")
     points = sweep(colorizer, values, lightness, truth, settings)
     best = min(points, key=lambda point: point["ciede2000"])
     layer = colorizer.get_layer("decode")
