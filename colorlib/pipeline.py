@@ -76,16 +76,16 @@ def load_lab(paths, image_size):
         tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
         .map(lambda path: decode(path, image_size), num_parallel_calls=_THREADS)
         .batch(_CONVERT_AT_ONCE)
-        .map(_convert, num_parallel_calls=_THREADS)
-        .prefetch(2)
+        .prefetch(4)
     )
     lab = np.empty((len(paths), image_size, image_size, 3), np.float16)
     with tqdm(total=len(paths), desc="converting", unit=" pictures", delay=3, leave=False) as progress:
-        filled = 0
         for batch in batches:
-            lab[filled : filled + len(batch)] = batch
-            filled += len(batch)
-            progress.update(len(batch))
+            count = len(batch)
+            # Filled up to one shape, and called from here, not inside tf.data: XLA compiles it once a process.
+            whole = tf.pad(batch, [[0, _CONVERT_AT_ONCE - count], [0, 0], [0, 0], [0, 0]])
+            lab[progress.n : progress.n + count] = _convert(whole)[:count]
+            progress.update(count)
     return lab
 
 
