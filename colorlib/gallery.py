@@ -8,7 +8,9 @@ import string
 
 from colorlib import files, profiles
 
-GREETING = re.compile(r"WARNING: All log messages before absl::|[IWE]0000 |WARNING:tensorflow:.* retracing|To enable the following instruct")
+GREETING = re.compile(
+    r"WARNING: All log messages before absl::|[IWE]0000 |WARNING:tensorflow:.* retracing|To enable the following instruct"
+)
 PAGE = pathlib.Path(__file__).with_suffix(".html")
 
 
