@@ -9,7 +9,8 @@ import string
 from colorlib import files, profiles
 
 GREETING = re.compile(
-    r"WARNING: All log messages before absl::|[IWE]0000 |WARNING:tensorflow:.* retracing|To enable the following instruct"
+    r"WARNING: All log messages before absl::|[IWE]0000 |WARNING:tensorflow:.* retracing"
+    r"|To enable the following instruct"
 )
 PAGE = pathlib.Path(__file__).with_suffix(".html")
 
