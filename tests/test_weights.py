@@ -12,7 +12,6 @@ from colorlib import color, colorize, models
 from colorlib.weights import train
 
 SHIPPED = colorize.WEIGHTS
-shipped = pytest.mark.skipif(not SHIPPED.is_file(), reason="the weights have not been trained yet")
 
 
 @pytest.fixture
@@ -52,7 +51,6 @@ def test_an_interrupted_save_leaves_the_weights_of_before(colorizer, tmp_path, m
     assert path.read_bytes() == b"of before"
 
 
-@shipped
 def test_the_shipped_colorizer_is_small_and_is_what_its_report_says():
     assert SHIPPED.stat().st_size <= 10e6
     model = colorize.load()
@@ -68,7 +66,6 @@ def test_the_shipped_colorizer_is_small_and_is_what_its_report_says():
         assert 0 < told["scores"]["ciede2000"]["mean"] < 25
 
 
-@shipped
 def test_the_model_card_names_the_numbers_of_the_report():
     card = SHIPPED.with_name("README.md").read_text(encoding="utf-8")
     report = json.loads(SHIPPED.with_suffix(".json").read_text())
@@ -85,7 +82,6 @@ def test_the_model_card_names_the_numbers_of_the_report():
             assert f" {told['scores'][score]['mean']:.2f} " in row
 
 
-@shipped
 def test_the_shipped_colorizer_colors_a_grey_photograph():
     grey = np.repeat(skimage.data.camera()[::2, ::2, None], 3, axis=-1)
     lab = color.rgb_to_lab(colorize.colorize(colorize.load(), grey) / 255)
