@@ -1,14 +1,17 @@
 """The dials of a vivid colorizer, temperature, tau and gain: swept, and chosen on validation pictures."""
 
+import itertools
+
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from colorlib import evaluate
+from colorlib import color, evaluate
 from colorlib.models import bin_logits
 
 TEMPERATURES = (1.0, 0.6, 0.38, 0.25)
 TAUS = (0.0, 0.2, 0.4, 0.6)
+_RANKED = ("ciede2000", "colorfulness", "colorfulness_true")
 
 
 def logits(colorizer, lightness, *, batch_size=64):
@@ -36,7 +39,7 @@ def sweep(colorizer, values, lightness, truth, settings):
     points = []
     for setting in tqdm(settings, desc="dials", leave=False):
         ab = decode(colorizer, values, **setting)
-        points.append({**setting, **evaluate.curve_point(evaluate.render_report(lightness, ab)[0], truth)})
+        points.append({**setting, **evaluate.curve_point(color.render(lightness, ab)[0], truth)})
     return points
 
 
@@ -44,22 +47,25 @@ def choose(colorizer, lightness, truth, *, temperatures=TEMPERATURES, taus=TAUS,
     """Sets the dials that score best on validation pictures, all at the truth's colorfulness; returns the points.
 
     For each temperature and tau the gain is matched to colorfulness ratio 1, within 0.5 to `most_gain`; among those the
-    lowest CIEDE2000 wins. `truth` is uint8 (N, S, S, 3). Raises ValueError where no setting reaches that.
+    lowest CIEDE2000 wins. A point is a setting, its CIEDE2000 and its colorfulness ratio. `truth` is uint8
+    (N, S, S, 3). Raises ValueError where no setting reaches that.
     """
     values = logits(colorizer, lightness)
-    settings = []
-    for temperature in temperatures:
-        for tau in taus:
-            ab = decode(colorizer, values, temperature=temperature, tau=tau)
-            try:
-                gain = evaluate.matching_gain(lightness, ab, truth)
-            except ValueError:
-                continue  # colorless: no gain reaches the truth's colorfulness
-            if 0.5 <= gain <= most_gain:
-                settings.append({"temperature": temperature, "tau": tau, "gain": round(gain, 3)})
-    if not settings:
+    points = []
+    for temperature, tau in tqdm([*itertools.product(temperatures, taus)], desc="dials", leave=False):
+        ab = decode(colorizer, values, temperature=temperature, tau=tau)
+        try:
+            gain = round(evaluate.matching_gain(lightness, ab, truth), 3)
+        except ValueError:
+            continue  # colorless: no gain reaches the truth's colorfulness
+        if 0.5 <= gain <= most_gain:
+            pictures, _ = color.render(lightness, np.float32(gain) * ab)
+            means = evaluate.per_picture(pictures, truth, only=_RANKED).mean()
+            ratio = float(means["colorfulness"] / means["colorfulness_true"])
+            scores = {"ciede2000": float(means["ciede2000"]), "colorfulness_ratio": ratio}
+            points.append({"temperature": temperature, "tau": tau, "gain": gain, **scores})
+    if not points:
         raise ValueError(f"no temperature and tau reach the truth's colorfulness with a gain of 0.5 to {most_gain:g}")
-    points = sweep(colorizer, values, lightness, truth, settings)
     best = min(points, key=lambda point: point["ciede2000"])
     layer = colorizer.get_layer("decode")
     layer.temperature, layer.tau, layer.gain = (best[name] for name in ("temperature", "tau", "gain"))

@@ -142,6 +142,7 @@ def _cloud_distance(cloud, cloud_true):
     filled = [c[c[:, 0] > 0] for c in (cloud, cloud_true)]
     points = np.concatenate([c[:, 1:] / c[:, :1] for c in filled])
     mass = np.concatenate([sign * c[:, 0] / c[:, 0].sum() for sign, c in zip((1, -1), filled, strict=True)])
+
     total = 0.0
     for angle in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
         along = points @ (np.cos(angle), np.sin(angle))
@@ -238,8 +239,10 @@ def matching_gain(lightness, ab, truth, *, limit=64.0):
     while high[1] < 0:
         if high[0] >= limit:
             raise ValueError(f"no gain up to {limit:g} gives colorfulness {target:.1f}, only {target + high[1]:.1f}")
-        low, high = high, (2 * high[0], excess(2 * high[0]))
-    for _ in range(30):  # false position: colorfulness is nearly proportional to the gain, so 3 or 4 will do
+        # A little more than were colorfulness proportional to the gain: the gamut takes some.
+        further = high[0] * min(8.0, max(1.1 * target / max(target + high[1], 1e-6), 1.1))
+        low, high = high, (further, excess(further))
+    for _ in range(30):  # false position: colorfulness is nearly proportional to the gain, so 1 or 2 will do
         gain = low[0] - low[1] * (high[0] - low[0]) / (high[1] - low[1])
         at = excess(gain)
         if abs(at) <= 1e-3 * target:

@@ -56,11 +56,12 @@ class Checkpoint(keras.callbacks.Callback):
         A checkpoint that cannot be read is reported and passed over for the one before it; where none can be read, the
         model is as it was.
         """
+        # Also where there is nothing to load: a first step that has to make the optimizer's variables is traced twice.
+        model.optimizer.build(model.trainable_variables)
         self._of_this_run()
         paths = sorted(self.folder.glob("epoch-*.weights.h5"), reverse=True)
         if not paths:
             return 0
-        model.optimizer.build(model.trainable_variables)
         variables = [*model.variables, *model.optimizer.variables]
         fresh = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
         for path in paths:
