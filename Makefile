@@ -114,12 +114,16 @@ setup: $(INSTALLED) ## Install into .venv (every other target does this by itsel
 	echo "Install one from https://www.python.org/downloads/, or name one: make PYTHON=/path/to/python3.12" >&2; \
 	exit 1
 	@echo "Installing what requirements.txt names: about 3 GB, some minutes"
+	@date +%s > .venv/begun
 	$(PIP) -r requirements.txt
 	$(PIP) --no-deps -e .
 	@# The filter that .gitattributes names; outside a git checkout there is nothing to set.
 	@git config filter.nbstripout.clean "$(STRIP)" 2>/dev/null || true
 	@git config diff.ipynb.textconv "$(STRIP) -t" 2>/dev/null || true
-	@touch $@
+	@# Also compiles to bytecode what every notebook imports, once, and fails here if it cannot be imported.
+	@$(PY) -c "import tensorflow, colorlib.notebooks, colorlib.report, colorlib.results, colorlib.training"
+	@echo "$$(( $$(date +%s) - $$(cat .venv/begun) )) seconds" > $@
+	@rm .venv/begun
 
 .venv/installed-gpu: .venv/installed
 	$(PIP) "tensorflow[and-cuda]==$$($(PY) -c 'from importlib.metadata import version; print(version("tensorflow"))')"

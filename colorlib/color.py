@@ -8,24 +8,27 @@ so it serves NumPy arrays, tf tensors inside `tf.data` under any Keras backend, 
 import functools
 import sys
 
+import cv2
 import numpy as np
 
 AB_SCALE = 128.0
 BIN_SIZE = 10.0
+_BLOCK = 2**13  # pixels at a time: arrays this small stay in the cache, and need no fresh memory
 
 # sRGB primaries and the D65 white of the 2 degree observer, as in IEC 61966-2-1 and scikit-image.
 _WHITE = np.array([0.95047, 1.0, 1.08883])
 _TO_RELATIVE_XYZ = (
     np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
     / _WHITE[:, None]
-).T  # rows are R, G, B: a picture (..., 3) is multiplied from the right
+).T.copy()  # rows are R, G, B: a picture (..., 3) is multiplied from the right
 _TO_LAB = np.array([[0.0, 500.0, 0.0], [116.0, -500.0, 200.0], [0.0, 0.0, -200.0]])  # CIE 15, from f(X), f(Y), f(Z)
+_FROM_RELATIVE_XYZ, _FROM_LAB = np.linalg.inv(_TO_RELATIVE_XYZ), np.linalg.inv(_TO_LAB)
 _LINEAR_BELOW = 0.008856  # CIE 15: the cube root is replaced by a line below (6/29)^3
 _SLOPE, _OFFSET = 7.787, 16 / 116
 
 
 def _namespace(x):
-    """The module whose `where`, `maximum` and `tensordot` take `x`: numpy, tensorflow or keras.ops."""
+    """The module whose `exp`, `maximum` and `tensordot` take `x`: numpy, tensorflow or keras.ops."""
     if isinstance(x, np.ndarray | np.generic):
         return np
     if type(x).__module__.partition(".")[0] == "tensorflow":
@@ -37,14 +40,17 @@ def _namespace(x):
 
 def _power(xp, x, exponent):
     """x**exponent for x > 0, as exp(log): tensorflow's own power runs three times slower on a CPU."""
+    if xp is np and exponent == 1 / 3:
+        return np.cbrt(x)
     log = getattr(xp, "log", None) or xp.math.log
     return xp.exp(exponent * log(x))
 
 
 def _times(xp, x, matrix):
-    """x (..., 3) times a 3x3 matrix, in the precision of x. A matrix product is what XLA and BLAS are quick at."""
-    double = xp is np and x.dtype == np.float64
-    return xp.tensordot(x, np.asarray(matrix, np.float64 if double else np.float32), axes=1)
+    """x (..., 3) times a 3x3 matrix, in the precision of x."""
+    if xp is np and x.size:  # BLAS, made for larger matrices, takes three to eight times as long
+        return cv2.transform(x.reshape(1, -1, 3), np.asarray(matrix.T, x.dtype)).reshape(x.shape)
+    return xp.tensordot(x, np.asarray(matrix, np.float32), axes=1)
 
 
 def rgb_to_lab(rgb):
@@ -53,21 +59,37 @@ def rgb_to_lab(rgb):
     D65, 2 degrees (IEC 61966-2-1, CIE 15). Floating point in, the same type and precision out.
     """
     xp = _namespace(rgb)
-    linear = xp.where(rgb > 0.04045, _power(xp, (xp.maximum(rgb, 0.04045) + 0.055) / 1.055, 2.4), rgb / 12.92)
+    return _linear_to_lab(xp, _to_linear(xp, rgb))
+
+
+# Each curve below is a power above a limit and a line under it. It is written as a sum, the power of what is no lower
+# than the limit plus the line of what is no higher: three times as quick as a choice pixel by pixel.
+
+
+def _to_linear(xp, rgb):
+    above = xp.maximum(rgb, 0.04045)
+    return _power(xp, (above + 0.055) / 1.055, 2.4) + (rgb - above) / 12.92
+
+
+def _linear_to_lab(xp, linear, matrix=_TO_LAB, black=_OFFSET):
+    """CIELAB of linear sRGB. `black`, the f of L* = 0, is taken off all three f: only L* is no difference of two."""
     t = _times(xp, linear, _TO_RELATIVE_XYZ)
-    f = xp.where(t > _LINEAR_BELOW, _power(xp, xp.maximum(t, _LINEAR_BELOW), 1 / 3), _SLOPE * t + _OFFSET)
-    return _times(xp, f, _TO_LAB) - np.array([16, 0, 0], np.float32)
+    above = xp.maximum(t, _LINEAR_BELOW)
+    t -= above  # in place, where `t` is a NumPy array
+    t *= _SLOPE
+    t -= black
+    t += _power(xp, above, 1 / 3)
+    return _times(xp, t, matrix)
 
 
 def lab_to_rgb(lab):
     """Converts CIELAB to sRGB, not clipped: outside [0, 1] where the color is outside the gamut. Shape kept."""
     xp = _namespace(lab)
-    f = xp.maximum(_times(xp, lab + np.array([16, 0, 0], np.float32), np.linalg.inv(_TO_LAB)), 0.0)
-    t = xp.where(f > _SLOPE * _LINEAR_BELOW + _OFFSET, f * f * f, (f - _OFFSET) / _SLOPE)
-    linear = _times(xp, t, np.linalg.inv(_TO_RELATIVE_XYZ))
-    return xp.where(
-        linear > 0.0031308, 1.055 * _power(xp, xp.maximum(linear, 0.0031308), 1 / 2.4) - 0.055, 12.92 * linear
-    )
+    f = xp.maximum(_times(xp, lab, _FROM_LAB) + _OFFSET, 0.0)
+    above = xp.maximum(f, _SLOPE * _LINEAR_BELOW + _OFFSET)
+    linear = _times(xp, above * above * above + (f - above) / _SLOPE, _FROM_RELATIVE_XYZ)
+    above = xp.maximum(linear, 0.0031308)
+    return 1.055 * _power(xp, above, 1 / 2.4) - 0.055 + 12.92 * (linear - above)
 
 
 def split(lab):
@@ -93,13 +115,35 @@ def to_uint8(rgb):
 
 
 def lab_of(pictures):
-    """CIELAB, float32 (..., 3), of 8-bit sRGB pictures (..., 3), a NumPy array."""
-    return rgb_to_lab(to_float(pictures))
+    """CIELAB, float32 (..., 3), of 8-bit sRGB pictures (..., 3), a NumPy array. Quicker than `rgb_to_lab`."""
+    return _lab_of_8_bits(pictures, None)
+
+
+def encode(pictures, out=None):
+    """8-bit sRGB (..., 3), a NumPy array -> lightness and ab, float32 (..., 3) in [-1, 1], the array `out` if given."""
+    # Less the f of L* = 50, which is lightness 0.
+    return _lab_of_8_bits(pictures, out, _TO_LAB / (50, AB_SCALE, AB_SCALE), 66 / 116)
+
+
+def _lab_of_8_bits(pictures, out, *matrix_and_black):
+    pictures = np.ascontiguousarray(pictures, np.uint8)
+    out = np.empty(pictures.shape, np.float32) if out is None else out
+    flat, lab = pictures.reshape(1, -1, 3), out.reshape(1, -1, 3)
+    for start in range(0, flat.shape[1], _BLOCK):
+        part = slice(start, start + _BLOCK)
+        lab[:, part] = _linear_to_lab(np, cv2.LUT(flat[:, part], _linear_table()), *matrix_and_black)
+    return out
+
+
+@functools.cache
+def _linear_table():
+    return _to_linear(np, to_float(np.arange(256)))
 
 
 def from_uint8(pictures):
     """Splits 8-bit sRGB pictures (..., 3), a NumPy array, into float32 lightness (..., 1) and ab (..., 2)."""
-    return split(lab_of(pictures))
+    encoded = encode(pictures)
+    return encoded[..., :1], encoded[..., 1:]
 
 
 def render(lightness, ab):

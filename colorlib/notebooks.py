@@ -131,6 +131,7 @@ def _train(runs, options):
     took = {
         "profile": options.profile,
         "minutes": minutes,
+        "install_minutes": _install_minutes(),
         "peak_memory_gb": round(peak, 2),
         "hardware": _hardware(run_root),
     }
@@ -138,6 +139,13 @@ def _train(runs, options):
     if options.render and not options.only:
         files.write(ROOT / "notebooks/results/benchmarks/train_all.json", json.dumps(took, indent=1) + "\n")
     print(f"{sum(minutes.values()):.1f} minutes, peak memory of a notebook {peak:.1f} GB\nopen {os.path.relpath(page)}")
+
+
+def _install_minutes():
+    """What the Makefile noted when it filled .venv; None in an environment of the user's own."""
+    note = ROOT / ".venv" / "installed"
+    words = note.read_text().split() if note.is_file() else []
+    return round(int(words[0]) / 60, 1) if words else None
 
 
 def _hardware(run_root):

@@ -91,9 +91,9 @@ def train_all():
     found = _read("train_all")
     rows = [{"notebook": name, "minutes": minutes} for name, minutes in found["minutes"].items()]
     rows.append({"notebook": "all", "minutes": sum(found["minutes"].values())})
-    return (
-        f"{results.markdown(pd.DataFrame(rows))}\n\nPeak memory {found['peak_memory_gb']:.1f} GB; {found['hardware']}."
-    )
+    install = f"Installing: {found['install_minutes']:.1f} minutes, once. " if found["install_minutes"] else ""
+    table = results.markdown(pd.DataFrame(rows))
+    return f"{table}\n\n{install}Peak memory {found['peak_memory_gb']:.1f} GB; {found['hardware']}."
 
 
 TABLES = {

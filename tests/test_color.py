@@ -51,6 +51,19 @@ def test_the_same_numbers_inside_tf_data_and_as_backend_tensors(cube):
     np.testing.assert_allclose(ops.convert_to_numpy(color.merge(lightness, ab)), expected, atol=1e-3)
 
 
+def test_8_bit_pictures_take_a_quicker_way_to_the_same_numbers():
+    pictures = np.random.default_rng(4).integers(0, 256, (3, 70, 90, 3), np.uint8)  # more than a block of pixels
+    pictures[0, :9] = np.arange(27).reshape(9, 1, 3) // 3  # near black, where the curve is a line
+    expected = color.rgb_to_lab(pictures / 255.0)
+    np.testing.assert_allclose(color.lab_of(pictures), expected, atol=1e-3)
+    lightness, ab = color.from_uint8(pictures[:, ::2, ::-1])  # not contiguous
+    np.testing.assert_allclose(color.merge(lightness, ab), expected[:, ::2, ::-1], atol=1e-3)
+    out = np.empty(pictures.shape, np.float32)
+    assert color.encode(pictures, out=out) is out
+    np.testing.assert_array_equal(out, color.encode(pictures))
+    assert color.lab_of(np.empty((0, 3), np.uint8)).shape == color.lab_to_rgb(np.empty((0, 3))).shape == (0, 3)
+
+
 def test_split_scales_to_the_contract():
     lightness, ab = color.split(np.array([[[100.0, 128.0, -64.0]], [[0.0, 0.0, 0.0]]]))
     np.testing.assert_array_equal(lightness[..., 0], [[1.0], [-1.0]])

@@ -286,7 +286,7 @@ def test_folders_are_paired_by_their_paths_without_suffix(pair, dulled, truth):
     assert list(frame.index) == ["1950/a", "a"] and skipped == []
     assert frame.loc["a"].to_dict() == evaluate.per_picture(dulled[:1], truth[:1]).iloc[0].to_dict()
     pixels = [np.concatenate([p[1, :, :32].reshape(-1, 3), p[0].reshape(-1, 3)]) for p in (dulled, truth)]
-    assert whole["ab_wasserstein"] == evaluate.ab_wasserstein(*pixels)
+    assert whole["ab_wasserstein"] == pytest.approx(evaluate.ab_wasserstein(*pixels), rel=1e-6)
 
 
 def test_the_best_constant_of_folders_is_that_of_their_pictures(pair, truth):

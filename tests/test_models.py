@@ -97,7 +97,7 @@ def test_a_dial_refuses_what_means_nothing(vivid, name, value):
 
 def test_the_trained_part_shares_its_weights(vivid, lightness):
     model = models.bin_logits(vivid)
-    model.compile(keras.optimizers.Adam(0.01), loss=losses.BinCrossEntropy(), jit_compile=False)
+    model.compile(keras.optimizers.Adam(0.01), loss=losses.BinCrossEntropy(), run_eagerly=True)
     before = vivid.predict(lightness, verbose=0)
     model.fit(lightness, np.full((2, 32, 32, 2), 0.2, np.float32), epochs=3, verbose=0)
     after = vivid.predict(lightness, verbose=0)

@@ -34,9 +34,10 @@ def test_batches_hold_the_protocols_pictures(paths, lab):
     batches = list(pipeline.lab_batches(lab, batch_size=4).as_numpy_iterator())
     lightness, ab = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     expected = color.from_uint8(pipeline.load_pictures(paths, 32))
-    # float16 and, in training, no rounding to 8 bits
+    # TensorFlow's area filter and Pillow's may round a value to neighboring 8-bit numbers.
     assert np.abs(lightness - expected[0]).max() * 50 < 0.6
-    assert np.abs(ab - expected[1]).mean() * 128 < 0.3
+    assert np.abs(lightness - expected[0]).mean() * 50 < 0.05
+    assert np.abs(ab - expected[1]).mean() * 128 < 0.1
     assert [len(batch[0]) for batch in batches] == [4, 4, 2]
 
 

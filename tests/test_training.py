@@ -19,14 +19,6 @@ EPOCHS, STEPS = 3, 2
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def uncompiled():
-    """Compiling the conversion takes longer than all these runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "_convert", pipeline._convert.python_function)
-        yield
-
-
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
     """Eight smooth pictures as clean JPEGs."""

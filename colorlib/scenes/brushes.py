@@ -1,11 +1,14 @@
 """What the painters of scenes share: noise with a natural spectrum, soft edges, inks, and the camera."""
 
 import functools
+import math
 
 import cv2
 import numpy as np
 
 from .. import color
+
+_LARGE = 96  # pixels
 
 
 @functools.cache
@@ -36,6 +39,12 @@ def offset(rng):
 def noise(at, u, v, power=1.0):
     """Reads noise, sd 1, at coordinates u and v; a step of 1 is 64 texels, half a picture. Shape kept."""
     u, v = np.broadcast_arrays(u, v)
+    if power > 1.5 and min(u.shape) >= _LARGE:  # so smooth that every second point tells the rest
+        return cv2.resize(_read(at, u[::2, ::2], v[::2, ::2], power), u.shape[::-1])
+    return _read(at, u, v, power)
+
+
+def _read(at, u, v, power):
     return cv2.remap(
         tile(power),
         np.asarray(u * 64 + at[0], np.float32),
@@ -61,6 +70,12 @@ def ramp(low, high, values):
     smooth *= t
     smooth *= t
     return smooth
+
+
+def out_of_focus(paint, rng, x, y, *how):
+    """What paint(rng, x, y, *how) paints, planes: at half the size and enlarged, for a blur hides the difference."""
+    coarse = paint(rng, *grid((len(x) + 1) // 2), *how)
+    return np.stack([cv2.resize(plane, x.shape) for plane in np.broadcast_to(coarse, (3, *coarse.shape[1:]))])
 
 
 def bump(u, v):
@@ -117,10 +132,16 @@ def band(axis, low, high):
     return slice(first, max(end, first + 1))
 
 
+def _between(size, low, high):
+    """As `band`, where the axis is that of `grid`."""
+    first, end = (min(max(math.ceil((edge + 1) * size / 2 - 0.5), 0), size) for edge in (low, high))
+    first = min(first, size - 1)
+    return slice(first, max(end, first + 1))
+
+
 def window(x, y, center, reach):
     """The canvas within `reach` of a center: an index into planes, and x and y from the center there."""
-    rows = band(y, center[1] - reach, center[1] + reach)
-    columns = band(x.T, center[0] - reach, center[0] + reach)
+    columns, rows = (_between(len(x), middle - reach, middle + reach) for middle in center)
     return (slice(None), rows, columns), x[rows, columns] - center[0], y[rows, columns] - center[1]
 
 

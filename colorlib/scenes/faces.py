@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from .brushes import band, bump, ink, lch, mix, noise, offset, pick, ramp, relief, window
+from .brushes import band, bump, ink, lch, mix, noise, offset, out_of_focus, pick, ramp, relief, window
 
 _SKINS = ("f4bfaa", "eeb097", "e49e82", "d88f70", "c27856", "a25c40", "7c4632", "562e22")
 _SKIN_CHANCES = (0.16, 0.2, 0.2, 0.16, 0.1, 0.07, 0.06, 0.05)
@@ -27,7 +27,7 @@ def paint(rng, x, y):
     wide, tall = 0.47 * scale * rng.uniform(0.95, 1.05), 0.63 * scale
     u, v = (x - cx + roll * (y - cy)) / wide, (y - cy - roll * (x - cx)) / tall
 
-    canvas = _backdrop(rng, x, y)
+    canvas = out_of_focus(_backdrop, rng, x, y)
     strands, body, fringe = _hair(rng, u, v, hair, light, long, man)
     canvas = mix(canvas, strands * 0.62, body)
     rows = band(v, 0.45, 9)

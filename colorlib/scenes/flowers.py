@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from .brushes import band, lch, mix, noise, offset, pick, ramp, vary, window
+from .brushes import band, lch, mix, noise, offset, out_of_focus, pick, ramp, vary, window
 
 # Shape tells the color of most. name: petals, rings, width, roundness of the tip, radius of the core,
 # petal inks (None: any hue), core inks, how much the inner end of a petal differs.
@@ -33,7 +33,7 @@ def paint(rng, x, y):
         petal = lch(rng.uniform(35, 85), rng.uniform(25, 90), _petal_hue(rng))
     else:
         petal = vary(rng, pick(rng, *inks), 0.08)
-    count = rng.choice([1, 2, 3, 5], p=[0.6, 0.2, 0.12, 0.08])
+    count = rng.choice([1, 2, 3, 5], p=[0.63, 0.22, 0.1, 0.05])
     for rank in range(count):  # the last is the largest and nearest
         last = rank == count - 1
         radius = rng.uniform(0.6, 1.05) if last else rng.uniform(0.25, 0.55)
@@ -64,14 +64,18 @@ def _foliage(rng, x, y, light):
     else:
         dark = pick(rng, "141c0e", "0b0d0a", "1c2214", "241f1a", "2c302a", "100e10")
         green = pick(rng, "4f7a2c", "3c6424", "7c9a4c", "4c5c3c", "7a7a66", "6a6660", "6c9a28")
-    soft = noise(offset(rng), x * 0.8, y * 0.8, 1.7)
-    canvas = mix(dark, green, ramp(-1.2, 2.2, soft + rng.uniform(-0.4, 0.5)))
-    spots = noise(offset(rng), x, y, 1.4)
-    canvas = mix(canvas, pick(rng, "a8b87c", "6c5c44", "c8d09c", "8c9c94"), 0.6 * ramp(0.6, 2.4, spots))
-    for sharp in sorted(rng.random(rng.integers(3, 8)).tolist()):
+    canvas = out_of_focus(_blur, rng, x, y, dark, green)
+    for sharp in sorted(rng.random(rng.integers(3, 7)).tolist()):
         leaf = vary(rng, mix(dark, green, 0.4 + 0.8 * sharp) * rng.uniform(0.7, 1.25), 0.1)
         _leaf(rng, canvas, x, y, leaf, 0.25 - 0.22 * sharp, light)
     return canvas
+
+
+def _blur(rng, x, y, dark, green):
+    soft = noise(offset(rng), x * 0.8, y * 0.8, 1.7)
+    canvas = mix(dark, green, ramp(-1.2, 2.2, soft + rng.uniform(-0.4, 0.5)))
+    spots = noise(offset(rng), x, y, 1.4)
+    return mix(canvas, pick(rng, "a8b87c", "6c5c44", "c8d09c", "8c9c94"), 0.6 * ramp(0.6, 2.4, spots))
 
 
 def _leaf(rng, canvas, x, y, leaf, blur, light):
