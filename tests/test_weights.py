@@ -61,6 +61,8 @@ def test_the_shipped_colorizer_is_small_and_is_what_its_report_says():
     assert set(report["dials"]) == {"temperature", "tau", "gain"}
     assert layer.prior.sum() == pytest.approx(1, abs=1e-3) and layer.prior.max() > 2 / 261
     assert report["validation"]["colorfulness_ratio"] == pytest.approx(1, abs=0.02)
+    sizes = report["working_sizes"]
+    assert min(sizes, key=lambda size: sizes[size]["ciede2000"]) == str(colorize.SHORT_SIDE)
     for name, told in report["test"].items():
         assert name == told["name"] and told["test"] > 0
         assert 0 < told["scores"]["ciede2000"]["mean"] < 25

@@ -1,4 +1,4 @@
-"""Trains the colorizer that ships: python -m colorlib.weights.train SOURCE [SOURCE ...] [--epochs 10].
+"""Trains the colorizer that ships: python -m colorlib.weights.train SOURCE [SOURCE ...] [--epochs 12].
 
 Each source is a name, a folder, a .tar or a .zip. Trains on the training splits together, chooses the dials on the
 validation splits, scores each source's test split, and writes vivid.keras and vivid.json beside this file. A run that
@@ -13,12 +13,15 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
+from tqdm import tqdm
 
-from colorlib import catalog, color, dials, evaluate, losses, models, pipeline, training
+from colorlib import catalog, color, colorize, dials, evaluate, images, losses, models, pipeline, training
 
 HERE = Path(__file__).parent
 IMAGE_SIZE, BATCH_SIZE, SEED, RATE = 64, 32, 0, 2e-3
 CHOSEN_ON, PRIOR_FROM = 64, 500  # pictures of each source
+WORKING_SIZES = (48, 64, 80, 96, 128)  # pixels of the short side; `colorize.SHORT_SIDE` is the best of them
 
 
 def save_small(model, path):
@@ -63,11 +66,23 @@ def train(paths, prior, epochs, folder, digests):
     return colorizer, checkpoint
 
 
+def working_sizes(model, paths):
+    """Scores whole pictures, colorized with their short side shown at each size: {size: {score: mean}}."""
+    pictures, names = [images.load(path) for path in paths], ("ciede2000", "colorfulness", "colorfulness_true")
+    found = {}
+    for size in tqdm(WORKING_SIZES, desc="working sizes"):
+        pairs = [(colorize.colorize(model, picture, size=size), picture) for picture in pictures]
+        scores = pd.concat([evaluate.per_picture(made[None], true[None], only=names) for made, true in pairs]).mean()
+        ratio = scores["colorfulness"] / scores["colorfulness_true"]
+        found[str(size)] = {"ciede2000": float(scores["ciede2000"]), "colorfulness_ratio": float(ratio)}
+    return found
+
+
 def main():
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", nargs="+")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--folder", default="data/runs/weights", help="for checkpoints")
     options = parser.parse_args()
     try:
@@ -93,6 +108,7 @@ def run(options):
     best = min(points, key=lambda point: point["ciede2000"])
     report = {"dials": {name: best[name] for name in ("temperature", "tau", "gain")}, "validation": best, "test": {}}
     save_small(colorizer, HERE / "vivid.keras")
+    report["working_sizes"] = working_sizes(colorizer, chosen_on)
     for folder in folders:
         truth = pipeline.load_pictures(catalog.paths(folder, "test"), IMAGE_SIZE)
         lightness = color.from_uint8(truth)[0]
