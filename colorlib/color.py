@@ -13,7 +13,7 @@ import numpy as np
 
 AB_SCALE = 128.0
 BIN_SIZE = 10.0
-_BLOCK = 2**13  # pixels at a time: arrays this small stay in the cache, and need no fresh memory
+_BLOCK = 2**13  # pixels at a time: so little stays in the cache
 
 # sRGB primaries and the D65 white of the 2 degree observer, as in IEC 61966-2-1 and scikit-image.
 _WHITE = np.array([0.95047, 1.0, 1.08883])
@@ -28,7 +28,7 @@ _SLOPE, _OFFSET = 7.787, 16 / 116
 
 
 def _namespace(x):
-    """The module whose `exp`, `maximum` and `tensordot` take `x`: numpy, tensorflow or keras.ops."""
+    """The module whose `maximum`, `exp` and `tensordot` take `x`: numpy, tensorflow or keras.ops."""
     if isinstance(x, np.ndarray | np.generic):
         return np
     if type(x).__module__.partition(".")[0] == "tensorflow":
@@ -39,8 +39,8 @@ def _namespace(x):
 
 
 def _power(xp, x, exponent):
-    """x**exponent for x > 0, as exp(log): tensorflow's own power runs three times slower on a CPU."""
-    if xp is np and exponent == 1 / 3:
+    """x**exponent for x > 0, mostly as exp(log): tensorflow's own power runs three times slower on a CPU."""
+    if xp is np and exponent == 1 / 3:  # quicker still
         return np.cbrt(x)
     log = getattr(xp, "log", None) or xp.math.log
     return xp.exp(exponent * log(x))
@@ -48,8 +48,12 @@ def _power(xp, x, exponent):
 
 def _times(xp, x, matrix):
     """x (..., 3) times a 3x3 matrix, in the precision of x."""
-    if xp is np and x.size:  # BLAS, made for larger matrices, takes three to eight times as long
-        return cv2.transform(x.reshape(1, -1, 3), np.asarray(matrix.T, x.dtype)).reshape(x.shape)
+    if xp is np:
+        if x.shape[-1:] != (3,):
+            raise ValueError(f"colors have three numbers each, (..., 3), not {x.shape}")
+        if x.size and x.dtype in (np.float32, np.float64):  # BLAS, made for larger matrices, takes 3 to 8 times as long
+            return cv2.transform(x.reshape(1, -1, 3), np.asarray(matrix.T, x.dtype)).reshape(x.shape)
+        return np.tensordot(x, np.asarray(matrix, np.result_type(x, np.float16)), axes=1)
     return xp.tensordot(x, np.asarray(matrix, np.float32), axes=1)
 
 
@@ -75,11 +79,7 @@ def _linear_to_lab(xp, linear, matrix=_TO_LAB, black=_OFFSET):
     """CIELAB of linear sRGB. `black`, the f of L* = 0, is taken off all three f: only L* is no difference of two."""
     t = _times(xp, linear, _TO_RELATIVE_XYZ)
     above = xp.maximum(t, _LINEAR_BELOW)
-    t -= above  # in place, where `t` is a NumPy array
-    t *= _SLOPE
-    t -= black
-    t += _power(xp, above, 1 / 3)
-    return _times(xp, t, matrix)
+    return _times(xp, _power(xp, above, 1 / 3) + (_SLOPE * (t - above) - black), matrix)
 
 
 def lab_to_rgb(lab):
@@ -120,14 +120,18 @@ def lab_of(pictures):
 
 
 def encode(pictures, out=None):
-    """8-bit sRGB (..., 3), a NumPy array -> lightness and ab, float32 (..., 3) in [-1, 1], the array `out` if given."""
+    """8-bit sRGB (..., 3), a NumPy array -> lightness and ab, float32 (..., 3) in [-1, 1], in `out` if given."""
     # Less the f of L* = 50, which is lightness 0.
     return _lab_of_8_bits(pictures, out, _TO_LAB / (50, AB_SCALE, AB_SCALE), 66 / 116)
 
 
 def _lab_of_8_bits(pictures, out, *matrix_and_black):
-    pictures = np.ascontiguousarray(pictures, np.uint8)
+    pictures = np.ascontiguousarray(pictures)
     out = np.empty(pictures.shape, np.float32) if out is None else out
+    if pictures.dtype != np.uint8 or pictures.shape[-1:] != (3,):
+        raise ValueError(f"pictures must be 8-bit sRGB, uint8 (..., 3), not {pictures.dtype} {pictures.shape}")
+    if out.shape != pictures.shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+        raise ValueError(f"out must be contiguous float32 {pictures.shape}, not {out.dtype} {out.shape}")
     flat, lab = pictures.reshape(1, -1, 3), out.reshape(1, -1, 3)
     for start in range(0, flat.shape[1], _BLOCK):
         part = slice(start, start + _BLOCK)

@@ -48,8 +48,11 @@ def choose(colorizer, lightness, truth, *, temperatures=TEMPERATURES, taus=TAUS,
 
     For each temperature and tau the gain is matched to colorfulness ratio 1, within 0.5 to `most_gain`; among those the
     lowest CIEDE2000 wins. A point is a setting, its CIEDE2000 and its colorfulness ratio. `truth` is uint8
-    (N, S, S, 3). Raises ValueError where no setting reaches that.
+    (N, S, S, 3). Where every gain lies outside, the one nearest 1 is taken, with a notice. Raises ValueError for a
+    truth without color, or where no gain at all gives the truth's colorfulness.
     """
+    if not evaluate.colorfulness(truth).any():
+        raise ValueError("the validation pictures are grey, so there is no color to choose dials by")
     values = logits(colorizer, lightness)
     points = []
     for temperature, tau in tqdm([*itertools.product(temperatures, taus)], desc="dials", leave=False):
@@ -58,14 +61,18 @@ def choose(colorizer, lightness, truth, *, temperatures=TEMPERATURES, taus=TAUS,
             gain = round(evaluate.matching_gain(lightness, ab, truth), 3)
         except ValueError:
             continue  # colorless: no gain reaches the truth's colorfulness
-        if 0.5 <= gain <= most_gain:
-            pictures, _ = color.render(lightness, np.float32(gain) * ab)
-            means = evaluate.per_picture(pictures, truth, only=_RANKED).mean()
-            ratio = float(means["colorfulness"] / means["colorfulness_true"])
-            scores = {"ciede2000": float(means["ciede2000"]), "colorfulness_ratio": ratio}
-            points.append({"temperature": temperature, "tau": tau, "gain": gain, **scores})
+        pictures, _ = color.render(lightness, np.float32(gain) * ab)
+        means = evaluate.per_picture(pictures, truth, only=_RANKED).mean()
+        ratio = float(means["colorfulness"] / means["colorfulness_true"])
+        scores = {"ciede2000": float(means["ciede2000"]), "colorfulness_ratio": ratio}
+        points.append({"temperature": temperature, "tau": tau, "gain": gain, **scores})
     if not points:
-        raise ValueError(f"no temperature and tau reach the truth's colorfulness with a gain of 0.5 to {most_gain:g}")
+        raise ValueError("no temperature and tau reach the truth's colorfulness, whatever the gain")
+    fitting = [point for point in points if 0.5 <= point["gain"] <= most_gain]
+    if not fitting:
+        fitting = [min(points, key=lambda point: abs(np.log(point["gain"])))]
+        print(f"every setting needs a gain outside 0.5 to {most_gain:g}; taking the mildest, {fitting[0]['gain']:g}")
+    points = fitting
     best = min(points, key=lambda point: point["ciede2000"])
     layer = colorizer.get_layer("decode")
     layer.temperature, layer.tau, layer.gain = (best[name] for name in ("temperature", "tau", "gain"))

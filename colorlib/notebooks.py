@@ -122,6 +122,8 @@ def _train(runs, options):
     run_root = ROOT / "data" / "runs" / options.profile
     minutes = {}
     for stem, values in runs:
+        if options.render:  # what is published tells of a whole run, not of one taken up
+            shutil.rmtree(ROOT / values["run_folder"], ignore_errors=True)
         minutes[stem] = round(_timed(stem, stem, values, run_root / f"{stem}.ipynb"), 2)
         if options.render:
             gallery.render(run_root / f"{stem}.ipynb", ROOT / "notebooks" / "rendered" / f"{stem}.ipynb")

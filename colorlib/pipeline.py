@@ -5,8 +5,11 @@ drawn at random follows from (seed, epoch, batch) alone, so a run that stops and
 would have seen, and the number of threads changes nothing.
 """
 
+import atexit
 import concurrent.futures
 import os
+import threading
+import time
 
 import cv2
 import numpy as np
@@ -18,6 +21,8 @@ from colorlib import color, images
 _THREADS = os.cpu_count() or 1
 _AT_ONCE = 32  # pictures
 _FULL = 32767.0  # what 1 is held as: int16 takes half the memory of float32, and keeps a* and b* within 0.002
+
+_ending, _inside = threading.Event(), threading.Semaphore(_THREADS)
 
 # Geometry only, as the originals did it: never color. Reflection, so that no border teaches a false black.
 FLIP, SCALE, ROTATE, SHIFT = 0.5, 0.2, 15.0, 0.1
@@ -44,6 +49,12 @@ def lab_batches(lab, *, batch_size, training=False, seed=0, first_epoch=0, augme
         return order.reshape(steps, batch_size)
 
     def pictures_of(epoch, step, indices):
+        if _ending.is_set():
+            raise StopIteration
+        with _inside:
+            return augmented(epoch, step, indices)
+
+    def augmented(epoch, step, indices):
         batch = _AUGMENTATIONS[augmentation](lab[indices] * np.float32(1 / _FULL), [seed, epoch, step])
         parts = [np.empty((*batch.shape[:3], channels), np.float32) for channels in (1, 2)]
         # A slice of the last axis would be copied value by value.
@@ -60,6 +71,15 @@ def lab_batches(lab, *, batch_size, training=False, seed=0, first_epoch=0, augme
 
     epochs = tf.data.Dataset.counter(first_epoch).flat_map(epoch_of)
     return epochs.map(batch_of, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
+
+
+@atexit.register
+def _end():
+    """Lets TensorFlow's threads leave Python before it ends: one that is caught inside aborts the process."""
+    _ending.set()
+    for _ in range(_THREADS):
+        _inside.acquire(timeout=5)
+    time.sleep(0.2)  # for TensorFlow's own way out
 
 
 def steps_per_epoch(lab, batch_size):
@@ -111,7 +131,12 @@ def decode(path, image_size):
 
 
 def load_pictures(paths, image_size):
-    """Reads pictures as the protocol scores them: uint8 sRGB (N, S, S, 3), area filter, centre crop."""
+    """Reads pictures as the protocol scores them: uint8 sRGB (N, S, S, 3), area filter, center crop.
+
+    Raises ValueError for no paths, and `images.ImageError` for a file that is no picture.
+    """
+    if not len(paths):
+        raise ValueError("no pictures to read: the split is empty")
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         return np.stack(list(pool.map(lambda path: images.fit(images.load(path), image_size), paths)))
 

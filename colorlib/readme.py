@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "notebooks" / "results"
 CARD = ROOT / "colorlib" / "weights" / "README.md"
 STRIP = RESULTS / "strip.png"
+MATCHED = ("mean chroma", "colorfulness", "b > a", "effective bins")  # what the embedded pictures are made to match
 EXAMPLES = ("coffee", "chelsea", "astronaut", "rocket")  # photographs that scikit-image ships
 
 
@@ -94,6 +95,29 @@ def pipeline():
     return f"{results.markdown(pd.DataFrame(rows))}\n\n{size}; {found['hardware']}."
 
 
+def scenes():
+    """The embedded pictures: how fast they are painted, and how near their colors are to photographs of their kind."""
+    found = _read("scenes")
+    rows = []
+    for kind, rates in found["rates"].items():
+        row = {"kind": kind, "pictures a second": round(rates["processes: 2"])}
+        if kind in found["statistics"]:
+            painted, target = (found["statistics"][kind][name] for name in ("scenes", "target"))
+            for name in MATCHED:
+                row[f"{name} (photographs)"] = f"{painted[name]:.3g} ({target[name]:.3g})"
+        rows.append(row)
+    return f"{results.markdown(pd.DataFrame(rows).fillna(''))}\n\n{found['hardware']}, two processes."
+
+
+def startup():
+    """What a start costs."""
+    found = _read("startup")
+    return (
+        f"`import colorlib` takes {1000 * found['import colorlib']:.0f} ms, `colorlib --help` "
+        f"{found['colorlib --help']:.2f} s with Python's own start: TensorFlow and Keras load only when needed."
+    )
+
+
 def train_all():
     """What `make train-all` took."""
     found = _read("train_all")
@@ -105,7 +129,10 @@ def train_all():
 
 
 TABLES = {
-    ROOT / "README.md": (flowers, other_sets, claims, shipped, training_of_shipped, pipeline, train_all),
+    ROOT / "README.md": (
+        *(flowers, other_sets, claims, shipped, training_of_shipped),
+        *(train_all, startup, pipeline, scenes),
+    ),
     CARD: (shipped, training_of_shipped, working_sizes),
 }
 

@@ -6,6 +6,7 @@ with scores.csv beside it. Each file is written beside and renamed, so a file th
 
 import datetime
 import functools
+import hashlib
 import importlib.metadata
 import json
 import math
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from colorlib import files
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+_CODE = ("colorlib", ":!colorlib/weights/vivid.*", ":(glob)notebooks/*.ipynb", "notebooks/profiles")  # makes results
 
 
 def set_seed(seed):
@@ -38,9 +40,10 @@ class Checkpoint(keras.callbacks.Callback):
 
     A run that is killed loses at most one epoch, and ends with the weights it would have had: batches (see
     `pipeline`) and dropout follow from the epoch's number, and the optimizer's state is saved. The last two
-    checkpoints are kept. `settings`, any JSON, say what run this is: checkpoints of other settings are removed, with a
-    notice, never taken up. `history` is {name: [one value an epoch]}, with the epoch's `seconds`. Shows a progress bar.
-    A loss or score that is no longer finite ends the run with a FloatingPointError.
+    checkpoints are kept. `settings`, a dict as JSON has it, say what run this is, with a digest of the model's shapes,
+    optimizer and loss: checkpoints of other settings are removed, with a notice, never taken up. `history` is
+    {name: [one value an epoch]}, with the epoch's `seconds`. Shows a progress bar. A loss or score that is no longer
+    finite ends the run with a FloatingPointError.
     """
 
     def __init__(self, folder, settings):
@@ -58,6 +61,7 @@ class Checkpoint(keras.callbacks.Callback):
         """
         # Also where there is nothing to load: a first step that has to make the optimizer's variables is traced twice.
         model.optimizer.build(model.trainable_variables)
+        self.settings["model"] = _signature(model)
         self._of_this_run()
         paths = sorted(self.folder.glob("epoch-*.weights.h5"), reverse=True)
         if not paths:
@@ -75,6 +79,7 @@ class Checkpoint(keras.callbacks.Callback):
                     variable.assign(value)
                 continue
             self.history = {name: values[:done] for name, values in history.items()}
+            print(f"{self.folder}: taken up after epoch {done}; to train anew, remove this folder")
             return done
         print(f"{self.folder}: no checkpoint can be read; starting anew")
         return 0
@@ -132,6 +137,14 @@ class Checkpoint(keras.callbacks.Callback):
         return sum(self.history.get("seconds", [])) / 60
 
 
+def _signature(model):
+    """A digest of what a compiled model is trained as. Not of names: Keras counts them up from layer to layer."""
+    compiled = [keras.saving.serialize_keras_object(part) for part in (model.optimizer, model.loss)]
+    text = json.dumps([[weight.shape for weight in model.weights], compiled], default=str)
+    text = json.dumps(json.loads(text, object_hook=lambda part: {k: v for k, v in part.items() if k != "name"}))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 def save(model, path):
     """Saves a model as a .keras file, whole or not at all."""
     path = pathlib.Path(path)
@@ -163,10 +176,9 @@ def write_result(folder, *, experiment, variant, parameters, data, seed, scores,
         "date": datetime.date.today().isoformat(),
     }
     _json(result, folder / "result.json")
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / ".scores.csv"
-    per_picture.to_csv(beside, index=False, float_format="%.6g", lineterminator="\n")
-    os.replace(beside, folder / "scores.csv")
+    (folder / "result.json").unlink(missing_ok=True)  # never beside the scores of another run
+    table = per_picture.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    files.write(folder / "scores.csv", table)
     write_json(result, folder / "result.json")
     return result
 
@@ -190,7 +202,7 @@ def commit():
     try:
         run = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True, check=True)
         head = run(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()
-        return head + ("+" if run(["git", "status", "--porcelain", "--", "colorlib"]).stdout else "")
+        return head + ("+" if run(["git", "status", "--porcelain", "--", *_CODE]).stdout else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

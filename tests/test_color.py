@@ -61,7 +61,36 @@ def test_8_bit_pictures_take_a_quicker_way_to_the_same_numbers():
     out = np.empty(pictures.shape, np.float32)
     assert color.encode(pictures, out=out) is out
     np.testing.assert_array_equal(out, color.encode(pictures))
+    for wrong in (pictures / 255.0, pictures[..., :1], pictures.astype(np.int64)):
+        with pytest.raises(ValueError, match="8-bit sRGB"):
+            color.lab_of(wrong)
+    with pytest.raises(ValueError, match="out must be"):
+        color.encode(pictures[:, :5], out=out[:, :5])
     assert color.lab_of(np.empty((0, 3), np.uint8)).shape == color.lab_to_rgb(np.empty((0, 3))).shape == (0, 3)
+
+
+def test_other_numbers_than_float32_are_not_cut_to_integers():
+    np.testing.assert_allclose(color.lab_to_rgb(np.array([50, 0, 0])), color.lab_to_rgb(np.array([50.0, 0, 0])))
+    half = color.rgb_to_lab(np.array([0.2, 0.4, 0.6], np.float16))
+    np.testing.assert_allclose(half, color.rgb_to_lab(np.array([0.2, 0.4, 0.6])), atol=0.3)
+    with pytest.raises(ValueError, match="three numbers"):
+        color.rgb_to_lab(np.zeros((6, 6)))
+
+
+def test_a_loss_in_lab_has_the_gradient_of_its_formula():
+    import tensorflow as tf
+
+    rgb = tf.constant([[0.001, 0.3, 0.9], [0.02, 0.5, 0.03]], tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(rgb)
+        total = tf.reduce_sum(color.rgb_to_lab(tf.cast(rgb, tf.float32)) * [1.0, 2.0, 3.0])
+    found, step = tape.gradient(total, rgb).numpy(), 1e-6
+    for index in np.ndindex(2, 3):
+        moved = [rgb.numpy(), rgb.numpy()]
+        moved[0][index] += step
+        moved[1][index] -= step
+        above, below = ((color.rgb_to_lab(each) * [1.0, 2.0, 3.0]).sum() for each in moved)
+        assert found[index] == pytest.approx((above - below) / (2 * step), rel=1e-3)
 
 
 def test_split_scales_to_the_contract():

@@ -80,13 +80,16 @@ def test_choosing_finds_the_dials_a_truth_was_made_with(colorizer, lightness):
     assert made["ciede2000"] == pytest.approx(best["ciede2000"], abs=1e-3)
 
 
-def test_settings_that_need_too_much_gain_are_left_out(colorizer, lightness):
+def test_settings_that_need_too_much_gain_are_left_out(colorizer, lightness, capsys):
     truth = predict(colorizer, lightness, temperature=0.5, tau=0.0, gain=1.9)
     points = dials.choose(colorizer, lightness, truth, temperatures=(1.0, 0.5), taus=(0.0,))
     assert [point["temperature"] for point in points] == [0.5]
     truth = predict(colorizer, lightness, temperature=0.5, tau=0.0, gain=0.4)
-    with pytest.raises(ValueError, match=r"no temperature and tau reach the truth's colorfulness with a gain"):
-        dials.choose(colorizer, lightness, truth, temperatures=(0.5,), taus=(0.0,))
+    (point,) = dials.choose(colorizer, lightness, truth, temperatures=(0.5, 0.3), taus=(0.0,))
+    assert "every setting needs a gain outside 0.5 to 2; taking the mildest, 0.4" in capsys.readouterr().out
+    assert (point["temperature"], point["gain"]) == (0.5, pytest.approx(0.4, rel=0.02))
+    with pytest.raises(ValueError, match="grey"):
+        dials.choose(colorizer, lightness, np.full_like(truth, 90))
 
 
 def test_a_colorless_model_has_no_dials_to_choose(colorizer, lightness):

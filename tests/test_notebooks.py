@@ -202,7 +202,11 @@ print("trained on", source)"""
 @pytest.mark.slow
 def test_training_all_leaves_executed_copies_a_page_and_renderings(checkout, capsys):
     folder = checkout({"01_tiny": make_notebook(WRITE_RESULT)}, quick=QUICK)
+    checkpoint = folder.parent / "data" / "runs" / "quick" / "01_tiny" / "epoch-001.weights.h5"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
     assert notebooks.main(["--seeds", "5", "--render"]) == 0
+    assert not checkpoint.exists()  # a rendering is of a whole run
     assert re.search(r"01_tiny \.+ +0\.\d min\n", capsys.readouterr().out)
     run = folder.parent / "data" / "runs" / "quick"
     assert "trained on scenes" in (run / "01_tiny.ipynb").read_text()

@@ -1,5 +1,8 @@
 """The pipeline: the protocol's pictures, the same seed the same batches, geometry that moves both together."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -34,11 +37,25 @@ def test_batches_hold_the_protocols_pictures(paths, lab):
     batches = list(pipeline.lab_batches(lab, batch_size=4).as_numpy_iterator())
     lightness, ab = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     expected = color.from_uint8(pipeline.load_pictures(paths, 32))
-    # TensorFlow's area filter and Pillow's may round a value to neighboring 8-bit numbers.
+    # TensorFlow's area filter and OpenCV's may round a value to neighboring 8-bit numbers.
     assert np.abs(lightness - expected[0]).max() * 50 < 0.6
     assert np.abs(lightness - expected[0]).mean() * 50 < 0.05
     assert np.abs(ab - expected[1]).mean() * 128 < 0.1
     assert [len(batch[0]) for batch in batches] == [4, 4, 2]
+
+
+def test_no_pictures_is_said_plainly():
+    with pytest.raises(ValueError, match="no pictures to read"):
+        pipeline.load_pictures([], 32)
+
+
+def test_training_shows_the_same_pictures_as_scoring(lab):
+    (scored,) = pipeline.lab_batches(lab, batch_size=len(lab)).as_numpy_iterator()
+    known = np.concatenate(scored, -1)[:8]
+    shown = np.concatenate(first(lab[:8], 2, augmentation=None))  # an epoch of two batches
+    order = [int(np.argmin(np.abs(known - picture).mean((1, 2, 3)))) for picture in shown]
+    assert sorted(order) == list(range(8))
+    np.testing.assert_allclose(shown, known[order], atol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_batches_in_parallel_too(lab, monkeypatch):
@@ -99,3 +116,13 @@ def test_decode_agrees_with_the_gate(paths, size):
     for path in paths[:3]:
         ours = np.asarray(pipeline.decode(str(path), size))
         assert np.abs(ours - images.fit(images.load(path), size)).max() <= 1.0
+
+
+@pytest.mark.slow
+def test_a_script_may_end_while_batches_are_made():
+    script = (
+        "import numpy as np; from colorlib import pipeline; lab = np.zeros((256, 96, 96, 3), np.int16)\n"
+        "batches = iter(pipeline.lab_batches(lab, batch_size=32, training=True)); next(batches)"
+    )
+    for _ in range(3):  # without the hook nearly every one aborts or hangs
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)

@@ -177,7 +177,9 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_taken(tmp_path, 
 
 def test_where_no_checkpoint_fits_the_model_stays_as_it_was(tmp_path, capsys):
     three_epochs(tmp_path)
-    model, epoch = small(units=5)
+    for path in tmp_path.glob("epoch-*"):
+        path.write_bytes(b"cut")
+    model, epoch = small()
     before = model.get_weights()
     checkpoint = training.Checkpoint(tmp_path, {"epochs": 3})
     assert checkpoint.restore(model) == 0
@@ -311,7 +313,27 @@ def test_a_checkpoint_of_other_settings_is_never_taken_up(tmp_path, capsys):
     checkpoint.restore(model)
     checkpoint.set_model(model)
     epoch(checkpoint, 1)
-    assert training.Checkpoint(tmp_path, {"epochs": 3, "widths": [4, 8]}).restore(small()[0]) == 1
-    assert training.Checkpoint(tmp_path, {"epochs": 4, "widths": [4, 8]}).restore(small()[0]) == 0
+    same = {"epochs": 3, "widths": [4, 8]}
+    assert training.Checkpoint(tmp_path, same).restore(small()[0]) == 1
+    assert f"{tmp_path}: taken up after epoch 1" in capsys.readouterr().out
+    assert training.Checkpoint(tmp_path, same | {"epochs": 4}).restore(small()[0]) == 0
     assert "of other settings; starting anew" in capsys.readouterr().out
+    assert not list(tmp_path.glob("epoch-*"))
+
+
+def another_loss(model):
+    model.compile(model.optimizer, loss="mean_absolute_error")
+
+
+def another_rate(model):
+    model.compile(keras.optimizers.SGD(0.5), loss=model.loss)
+
+
+@pytest.mark.parametrize("change", [another_loss, another_rate, None])
+def test_a_checkpoint_of_another_model_is_never_taken_up(tmp_path, change):
+    three_epochs(tmp_path)
+    model, _ = small() if change else small(units=5)
+    if change:
+        change(model)
+    assert training.Checkpoint(tmp_path, {"epochs": 3}).restore(model) == 0
     assert not list(tmp_path.glob("epoch-*"))

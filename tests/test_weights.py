@@ -49,6 +49,7 @@ def test_an_interrupted_save_leaves_the_weights_of_before(colorizer, tmp_path, m
         patch.setattr(zipfile.ZipFile, "writestr", full)
         train.save_small(colorizer, path)
     assert path.read_bytes() == b"of before"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_shipped_colorizer_is_small_and_is_what_its_report_says():

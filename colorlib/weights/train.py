@@ -30,15 +30,18 @@ def save_small(model, path):
         mantissa, exponent = np.frexp(keras.ops.convert_to_numpy(weight).astype(np.float32))
         weight.assign(np.ldexp(np.rint(mantissa * 2**12) / 2**12, exponent))
     plain, beside = Path(path).with_suffix(".plain.keras"), Path(path).with_suffix(".partial")
-    model.save(plain)
-    with (
-        zipfile.ZipFile(plain) as stored,
-        zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed,
-    ):
-        for name in stored.namelist():
-            packed.writestr(zipfile.ZipInfo(name), stored.read(name), zipfile.ZIP_DEFLATED, 9)
-    plain.unlink()
-    os.replace(beside, path)
+    try:
+        model.save(plain)
+        with (
+            zipfile.ZipFile(plain) as stored,
+            zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed,
+        ):
+            for name in stored.namelist():
+                packed.writestr(zipfile.ZipInfo(name), stored.read(name), zipfile.ZIP_DEFLATED, 9)
+        os.replace(beside, path)
+    finally:
+        plain.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
 
 
 def train(paths, prior, epochs, folder, digests):
@@ -89,6 +92,9 @@ def main():
         run(options)
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last epoch", file=sys.stderr)
+        sys.exit(130)
 
 
 def run(options):

@@ -7,13 +7,12 @@ for each kind, to measure them too.
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
 import numpy as np
 
-from colorlib import color, evaluate, files, images, scenes
+from colorlib import color, evaluate, files, images, scenes, training
 
 # Measured on 600 photographs of each kind at 64x64: CelebA, Oxford flowers, landscapes. Lab units, 8-bit
 # colorfulness (Hasler and Suesstrunk 2003, signed), shares, and exp(entropy) over the 261 ab bins.
@@ -73,19 +72,16 @@ def statistics(pictures):
     }
 
 
-def rate(kind, workers, count):
-    """Pictures of 128x128 painted in a second, processes and noise tiles already there."""
-    paint = scenes.pictures(kind, count + 64, 128, workers=workers)
-    for _ in range(64):
-        next(paint)
-    start = time.perf_counter()
-    return sum(1 for _ in paint) / (time.perf_counter() - start)
-
-
-def core_rate(kind, count=300):
-    """Pictures of 128x128 painted in a second of one core's time: other work on the machine hardly counts."""
-    start = time.process_time()
-    return sum(1 for _ in scenes.pictures(kind, count, 128)) / (time.process_time() - start)
+def rate(kind, workers, count, rounds=5):
+    """Pictures of 128x128 painted in a second, processes and noise tiles already there: the median round."""
+    found = []
+    for _ in range(rounds):
+        paint = scenes.pictures(kind, count + 64, 128, workers=workers)
+        for _ in range(64):
+            next(paint)
+        start = time.perf_counter()
+        found.append(sum(1 for _ in paint) / (time.perf_counter() - start))
+    return float(np.median(found))
 
 
 def main():
@@ -95,11 +91,10 @@ def main():
     parser.add_argument("--sets", type=Path)
     parser.add_argument("--out", type=Path, default=Path("notebooks/results/benchmarks/scenes.json"))
     options = parser.parse_args()
-    result = {"count": options.count, "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)}
+    result = {"count": options.count, "hardware": training.hardware()}
     result |= {"rates": {}, "statistics": {}}
     for kind in (*scenes.KINDS, "varied"):
         rates = {f"processes: {workers}": round(rate(kind, workers, 400 * workers), 1) for workers in (1, 2)}
-        rates["second of a core"] = round(core_rate(kind), 1)
         result["rates"][kind] = rates
         print(f"{kind:11} pictures/s by " + ", by ".join(f"{name} {value:.0f}" for name, value in rates.items()))
     for kind, targets in TARGETS.items():
