@@ -1,6 +1,7 @@
 """Runs the numbered notebooks of a profile: `python -m colorlib.notebooks --profile quick`."""
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -26,32 +27,48 @@ def execute(path, values, output):
     """Executes the notebook `path` with papermill into the file `output`; returns the minutes.
 
     The copy is written beside `output` under the name *.partial.ipynb, renamed when it is whole, and stays
-    there for reading when a cell fails. Raises CellError.
+    there for reading when a cell fails; *.log takes what the kernel says outside its cells. Raises CellError.
     """
     import papermill
     from nbclient.exceptions import DeadKernelError
 
     path, output = pathlib.Path(path), pathlib.Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_suffix(".partial.ipynb")
+    partial, log = output.with_suffix(".partial.ipynb"), output.with_suffix(".log")
     start = time.monotonic()
     try:
-        papermill.execute_notebook(
-            path,
-            partial,
-            parameters=values,
-            kernel_name="python3",  # this Python, whatever kernel the notebook was last saved with
-            cwd=path.parent,  # as in Jupyter; the bootstrap cell moves to the root
-            progress_bar=False,
-            extra_arguments=["--log-level=CRITICAL"],  # the kernel's own chatter; errors come back by papermill
-        )
+        with _stderr_into(log):  # TensorFlow greets there, whatever one sets
+            papermill.execute_notebook(
+                path,
+                partial,
+                parameters=values,
+                kernel_name="python3",  # this Python, whatever kernel the notebook was last saved with
+                cwd=path.parent,  # as in Jupyter; the bootstrap cell moves to the root
+                progress_bar=False,
+                extra_arguments=["--log-level=CRITICAL"],  # the kernel's own chatter; errors come back by papermill
+            )
     except papermill.PapermillExecutionError as error:
         raise CellError(_cell_block(path.stem, error, partial)) from error
     except DeadKernelError as error:
-        raise CellError(f"{path.stem}: its Python process died, most often for want of memory") from error
+        reason = f"its Python process died, most often for want of memory; see {os.path.relpath(log)}"
+        raise CellError(f"{path.stem}: {reason}") from error
     gallery.strip_greetings(partial)
     os.replace(partial, output)
     return (time.monotonic() - start) / 60
+
+
+@contextlib.contextmanager
+def _stderr_into(path):
+    """Sends what this process and those it starts write to standard error into a file."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(path, "wb") as log:
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def collect(run_folder, place):

@@ -262,13 +262,13 @@ def test_the_first_failure_stops_and_is_readable(checkout, capsys):
     assert "\nValueError: scenes: no picture in there\n" in error
     assert "data/runs/quick/01_bad.partial.ipynb" in error and "Traceback" not in error
     run = folder.parent / "data" / "runs" / "quick"
-    assert sorted(path.name for path in run.iterdir()) == ["01_bad.partial.ipynb"]
+    assert sorted(path.name for path in run.iterdir()) == ["01_bad.log", "01_bad.partial.ipynb"]
 
 
-def test_a_kernel_that_dies_is_said_to(checkout, capsys):
+def test_a_kernel_that_dies_is_said_to(checkout, capfd):
     checkout({"01_bad": make_notebook("import os\nos._exit(9)")}, quick=QUICK)
     assert notebooks.main([]) == 1
-    assert "01_bad: its Python process died" in capsys.readouterr().err
+    assert re.fullmatch(r"01_bad: its Python process died, .*; see data/runs/quick/01_bad.log\n", capfd.readouterr().err)
 
 
 @pytest.mark.slow
