@@ -268,7 +268,9 @@ def test_the_first_failure_stops_and_is_readable(checkout, capsys):
 def test_a_kernel_that_dies_is_said_to(checkout, capfd):
     checkout({"01_bad": make_notebook("import os\nos._exit(9)")}, quick=QUICK)
     assert notebooks.main([]) == 1
-    assert re.fullmatch(r"01_bad: its Python process died, .*; see data/runs/quick/01_bad.log\n", capfd.readouterr().err)
+    assert re.fullmatch(
+        r"01_bad: its Python process died, .*; see data/runs/quick/01_bad.log\n", capfd.readouterr().err
+    )
 
 
 @pytest.mark.slow
