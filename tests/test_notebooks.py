@@ -279,7 +279,9 @@ def test_ctrl_c_is_one_line_and_leaves_no_process(checkout):
     waiting = f"import os, pathlib, time\npathlib.Path('{mark}').write_text(str(os.getpid()))\ntime.sleep(60)"
     folder = checkout({"01_wait": make_notebook(waiting)}, quick=QUICK)
     script = (
-        "import pathlib, sys\nfrom colorlib import notebooks, profiles\n"
+        # A shell's background jobs, and so these tests in one, start with the signal ignored.
+        "import pathlib, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from colorlib import notebooks, profiles\n"
         "notebooks.ROOT = profiles.ROOT = pathlib.Path.cwd()\nsys.exit(notebooks.main([]))"
     )
     run = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
