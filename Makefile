@@ -85,8 +85,8 @@ readme: $(INSTALLED) ## Write the README's tables and strip from the result file
 	$(PY) -m colorlib.readme
 
 weights: $(INSTALLED) ## Train the colorizer that ships, from SETS=FOLDER
-	$(if $(SETS),,$(error give SETS=FOLDER with faces.tar, flowers.tar, landscapes.tar and varied.tar))
-	$(PY) -m colorlib.weights.train $(foreach role,faces flowers landscapes varied,"$(SETS)/$(role).tar")
+	$(if $(SETS),,$(error give SETS=FOLDER with faces, flowers, landscapes and varied, folders or archives))
+	$(PY) -m colorlib.weights.train --sets "$(SETS)"
 
 notebook: $(INSTALLED) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks

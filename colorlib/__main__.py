@@ -5,7 +5,6 @@ Exit status: 0, or 1 where some files were left out, 2 where nothing could be do
 
 import argparse
 import contextlib
-import csv
 import json
 import os
 import sys
@@ -58,10 +57,12 @@ def _parser():
     command.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the colored pictures go")
     command.add_argument("--model", type=Path, metavar="FILE", help="a .keras colorizer in place of the shipped one")
     command.add_argument(
-        "--temperature", type=float, metavar="T", help="1: cautious and muted; towards 0: decided and saturated"
+        "--temperature", type=_amount, metavar="T", help="1: cautious and muted; towards 0: decided and saturated"
     )
-    command.add_argument("--vividness", type=float, metavar="TAU", help="0: the common colors; up to 1: rare ones too")
-    command.add_argument("--gain", type=float, metavar="G", help="multiplies the predicted color; 0 is grey")
+    command.add_argument(
+        "--vividness", type=_amount, metavar="TAU", help="0: the common colors; up to 1: rare ones too"
+    )
+    command.add_argument("--gain", type=_amount, metavar="G", help="multiplies the predicted color; 0 is grey")
     command.set_defaults(run=_colorize)
 
     command = commands.add_parser("evaluate", help="score pictures against the true ones of the same paths")
@@ -77,6 +78,13 @@ def _parser():
     return parser
 
 
+def _amount(text):
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"must be a number, 0 or more, not {text!r}")
+
+
 def _colorize(options):
     """Colors each picture it can, reports each it cannot."""
     from tqdm import tqdm
@@ -88,6 +96,8 @@ def _colorize(options):
         skipped += 1
         tqdm.write(f"colorlib: skipped {' '.join(str(error).split())}", file=sys.stderr)
 
+    if options.out.exists() and not options.out.is_dir():
+        raise ValueError(f"--out {options.out} is a file; name a folder")
     sources, skipped, done = [], 0, 0
     for path in options.files:
         try:
@@ -142,12 +152,12 @@ def _pairs(predicted, truth):
     That one raises ValueError unless both folders have exactly one picture there, readable. Raises it at once for a
     folder without pictures. A folder inside the other is no part of it.
     """
-    from colorlib import images
+    from colorlib import images, sources
 
     sides = [(predicted, truth, {}), (truth, predicted, {})]
     for folder, other, found in sides:
         inside = other.resolve() if folder.resolve() in other.resolve().parents else None
-        for path in sorted(each for each in folder.rglob("*") if each.suffix.lower() in images.EXTENSIONS):
+        for path in sorted(each for each in folder.rglob("*") if sources.is_picture(str(each.relative_to(folder)))):
             if inside not in path.resolve().parents:
                 found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
         if not found:
@@ -166,12 +176,11 @@ def _data(options):
     from colorlib import catalog
 
     folder = catalog.prepare(options.source, role=options.role)
-    with open(folder / "manifest.csv", newline="", encoding="utf-8") as file:
-        splits = [row["split"] for row in csv.DictReader(file)]
-    with open(folder / "rejects.csv", newline="", encoding="utf-8") as file:
-        rejects = [f"{row['source']}: {row['reason']}" for row in csv.DictReader(file)]
-    parts = ", ".join(f"{splits.count(name)} {name}" for name in catalog.SPLITS)
-    print(f"{len(splits)} pictures ({parts}), {len(rejects)} rejected")
+    data = catalog.describe(folder)
+    counts = {name: data[name] for name in catalog.SPLITS}
+    rejects = [f"{name}: {reason}" for name, reason in catalog.rejects(folder)]
+    parts = ", ".join(f"{count} {name}" for name, count in counts.items())
+    print(f"{sum(counts.values())} pictures ({parts}), {len(rejects)} rejected")
     print(folder)
     _report("rejected", rejects)
     return 1 if rejects else 0
@@ -187,7 +196,7 @@ def _report(what, reasons):
 
 def _pictures_of(path, out):
     """The pictures that a FILE argument means: [(path, path below --out without its suffix)]. Raises ImageError."""
-    from colorlib import images
+    from colorlib import images, sources
 
     if not path.is_dir():
         if not path.exists():
@@ -198,7 +207,7 @@ def _pictures_of(path, out):
     found = sorted(
         each
         for each in path.rglob("*")
-        if each.suffix.lower() in images.EXTENSIONS and each.is_file()
+        if sources.is_picture(str(each.relative_to(path))) and each.is_file()
         if out.resolve() not in each.resolve().parents  # what an earlier run made
     )
     if not found:

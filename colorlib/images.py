@@ -7,6 +7,7 @@ tags, 16 bits, alpha, broken data) is decided here once.
 import io
 import re
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -21,6 +22,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000
 EXTENSIONS = frozenset(".jpg .jpeg .jpe .png .webp .avif .tif .tiff .gif .bmp .ppm .pgm .pbm .jp2".split())
 # Lets 100-megapixel cameras and large scans through (450 MB as 8-bit RGB) and stops decompression bombs.
 MAX_PIXELS = 150_000_000
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # of Pillow's, below that
 
 _SAVE_OPTIONS = {
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),

@@ -37,14 +37,14 @@ def execute(path, values, output):
     partial, log = output.with_suffix(".partial.ipynb"), output.with_suffix(".log")
     start = time.monotonic()
     try:
-        with _stderr_into(log):  # TensorFlow greets there, whatever one sets
+        with _stderr_into(log) as terminal:  # TensorFlow greets there, whatever one sets
             papermill.execute_notebook(
                 path,
                 partial,
                 parameters=values,
                 kernel_name="python3",  # this Python, whatever kernel the notebook was last saved with
                 cwd=path.parent,  # as in Jupyter; the bootstrap cell moves to the root
-                progress_bar=False,
+                progress_bar={"desc": path.stem, "file": terminal, "leave": False, "disable": None},  # none in a log
                 extra_arguments=["--log-level=CRITICAL"],  # the kernel's own chatter; errors come back by papermill
             )
     except papermill.PapermillExecutionError as error:
@@ -59,16 +59,15 @@ def execute(path, values, output):
 
 @contextlib.contextmanager
 def _stderr_into(path):
-    """Sends what this process and those it starts write to standard error into a file."""
+    """Sends standard error, of this process and those it starts, into a file; gives what it was, to write to."""
     sys.stderr.flush()
-    kept = os.dup(2)
-    with open(path, "wb") as log:
-        os.dup2(log.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    with open(os.dup(2), "w") as terminal:
+        with open(path, "wb") as log:
+            os.dup2(log.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            os.dup2(terminal.fileno(), 2)
 
 
 def collect(run_folder, place):
@@ -120,7 +119,7 @@ def main(arguments=None):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m colorlib.notebooks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m colorlib.notebooks", description=__doc__, usage=argparse.SUPPRESS)
     parser.add_argument("--profile", default="quick", help="a file of notebooks/profiles (default: quick)")
     fill = parser.add_mutually_exclusive_group()
     fill.add_argument("--data", help="one source for every role: a name, a folder, a .tar or a .zip")
@@ -180,10 +179,16 @@ def _results(runs, options):
         place = ROOT / "notebooks" / "results" / options.profile / stem / run_folder.name
         label = f"{stem} {run_folder.name}"
         if place.exists():
-            print(f"{label}: there already")
+            print(f"{label}: there already, of {_scored_on(place)}; to run it anew, remove {os.path.relpath(place)}")
             continue
         _timed(label, stem, values, run_folder / f"{stem}.ipynb")
         collect(run_folder, place)
+
+
+def _scored_on(place):
+    """The picture set of the results in a folder, in words."""
+    data = json.loads(next(place.rglob("result.json")).read_text(encoding="utf-8"))["data"]
+    return f"{data.get('name', 'a set')} ({data.get('digest')})"
 
 
 def _timed(label, stem, values, output):
@@ -191,13 +196,15 @@ def _timed(label, stem, values, output):
     path = ROOT / "notebooks" / f"{stem}.ipynb"
     for stale in [found for name in KEPT for found in (ROOT / values["run_folder"]).rglob(name)]:
         stale.unlink()  # of an earlier run, perhaps on other pictures; this one scores its own
-    print(f"{label} ".ljust(44, "."), end=" ", flush=True)
+    line = f"{label} ".ljust(44, ".")
+    print(line, end=" ", flush=True)
     outcome = "stopped"
     try:
         minutes = execute(path, values, output)
         outcome = f"{minutes:5.1f} min"
     finally:
-        print(outcome, flush=True)
+        # Where there was a progress bar, it took the line.
+        print(f"\r{line} {outcome}" if sys.stderr.isatty() else outcome, flush=True)
     return minutes
 
 

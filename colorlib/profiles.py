@@ -198,15 +198,18 @@ def _find(number, stems):
     return found[0]
 
 
+def in_sets(sets, role):
+    """The folder or archive in the folder `sets` that is named as the role. Raises ProfileError if there is none."""
+    found = [path for end in ARCHIVES if (path := pathlib.Path(sets) / f"{role}{end}").exists()]
+    if not found:
+        names = ", ".join(f"{role}{end}" for end in ARCHIVES)
+        raise ProfileError(f"SETS={sets}: no set for the role {role!r} there (looked for {names})")
+    return str(found[0])
+
+
 def _source(role, profile, where, data, sets):
     """The source that fills a role: a name, or a path relative to the root. Raises SourceError for one without use."""
-    if sets:
-        found = [path for end in ARCHIVES if (path := pathlib.Path(sets) / f"{role}{end}").exists()]
-        if not found:
-            names = ", ".join(f"{role}{end}" for end in ARCHIVES)
-            raise ProfileError(f"SETS={sets}: no set for the role {role!r} there (looked for {names})")
-        data = found[0]
-    data = str(data or profile["sources"].get(role, ""))
+    data = str((in_sets(sets, role) if sets else data) or profile["sources"].get(role, ""))
     if not data:
         raise ProfileError(f"{where} has no source for the role {role!r}: give DATA= or SETS=")
     _, _, entries = sources.locate(data, role, None, ROOT / "data" / "raw")

@@ -1,5 +1,6 @@
 """Writes the tables and the strip of README.md and the model card from result files: `make readme`."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def claims():
     rows = []
     for variant, table in zip(("adjusted", "weighted-dials"), pairs, strict=True):
         named = {f"{variant}: ciede2000 at ratio": "CIEDE2000 at ratio", "l2-gain: ciede2000 at ratio": "L2 with gain"}
-        rows.append(table.rename(columns=named).drop(columns="against"))
+        rows.append(table.rename(columns=named).drop(columns=["against", "pictures"]))
     return results.markdown(pd.concat(rows, ignore_index=True).sort_values("data"))
 
 
@@ -137,6 +138,11 @@ TABLES = {
 }
 
 
+def shipped_digest():
+    """Says which file of weights ships, for the strip to carry."""
+    return hashlib.sha256((CARD.parent / "vivid.keras").read_bytes()).hexdigest()
+
+
 def draw_strip():
     """Colorizes the grey versions of scikit-image's photographs with the shipped model; returns a Figure."""
     import skimage.data
@@ -156,7 +162,7 @@ def main():
         for table in tables:
             if results.update_marked(path, table.__name__, table()):
                 print(f"{path.relative_to(ROOT)}: {table.__name__}")
-    draw_strip().savefig(STRIP, dpi=110)
+    draw_strip().savefig(STRIP, dpi=110, metadata={"Source": shipped_digest()})
     return 0
 
 

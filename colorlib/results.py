@@ -127,9 +127,16 @@ def compare(folder, variant, against, *, score="ciede2000", digest=None):
             f"{v}: {score} at ratio": f"{x.mean():.2f} at {r:.2f}"
             for v, x, r in zip((variant, against), (one, other), ratios, strict=True)
         }
+        row["dials"] = _dials([found[variant][seed].get("dials", {}) for seed in seeds])
         row |= {"difference": f"{gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]", "verdict": verdict}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _dials(of_seeds):
+    """The dials of some seeds in a text: of each the value, or the least and the greatest."""
+    ends = {name: sorted(dials[name] for dials in of_seeds)[:: len(of_seeds) - 1 or 1] for name in of_seeds[0]}
+    return ", ".join(f"{name} {'–'.join(dict.fromkeys(f'{end:.2f}' for end in both))}" for name, both in ends.items())
 
 
 def _cell(runs, name):

@@ -60,13 +60,15 @@ def locate(source, role, limit, raw):
     path = raw / CELEBA if source == "celeba" else Path(source).expanduser()
     if path.is_dir():
         found = [(file.relative_to(path).as_posix(), file) for file in sorted(path.rglob("*")) if file.is_file()]
-        files = [(name, file) for name, file in found if _is_picture(name)]
+        files = [(name, file) for name, file in found if is_picture(name)]
         stats = [(name, file.stat().st_size, file.stat().st_mtime_ns) for name, file in files]
         chosen = _choose(files, limit, path)
         identity = [str(path.resolve()), stats]
         return path.resolve().name or "root", identity, lambda: (len(chosen), _read(chosen))
     if path.is_file():
         stat = path.stat()
+        if not stat.st_size:
+            raise SourceError(f"{path}: the file is empty")
         identity = [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
         return path.name.split(".")[0] or "archive", identity, lambda: _archive(path, limit)
     if source == "celeba":
@@ -82,7 +84,7 @@ def name_hash(name):
     return hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def _is_picture(name):
+def is_picture(name):
     """Tells picture files by suffix; hidden ones and a Mac's shadow copies (__MACOSX, ._x) are none."""
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
@@ -123,7 +125,7 @@ def _archive(path, limit):
         reason = " ".join(str(error).split())
         raise SourceError(f"{path}: not a whole .tar, .tar.gz or .zip ({reason})") from error
     named = [(member.filename if is_zip else member.name, member) for member in members]
-    chosen = _choose([(name, member) for name, member in named if _is_picture(name)], limit, path)
+    chosen = _choose([(name, member) for name, member in named if is_picture(name)], limit, path)
     return len(chosen), _zipped(path, chosen) if is_zip else _tarred(path, chosen)
 
 

@@ -345,6 +345,7 @@ def test_errors_name_what_and_where(tmp_path):
     write_folder(tmp_path / "texts", {"a.txt": b"x"})
     write_folder(tmp_path / "bad", {"a.jpg": b"x", "b.jpg": b""})
     (tmp_path / "no.tar").write_bytes(b"nonsense" * 100)
+    (tmp_path / "nothing.zip").touch()
     write_zip(tmp_path / "none.zip", {"readme.txt": b"x"})
     for source, message in [
         ("missing", "missing: no such folder or file, nor a known set .scenes, flowers"),
@@ -352,6 +353,7 @@ def test_errors_name_what_and_where(tmp_path):
         ("texts", "texts: no pictures in it .looked for .*jpg"),
         ("bad", "bad: none of its 2 pictures is usable; the first: a.jpg: not a picture"),
         ("no.tar", r"no\.tar: not a whole \.tar, \.tar\.gz or \.zip"),
+        ("nothing.zip", r"nothing\.zip: the file is empty"),
         ("none.zip", r"none\.zip: no pictures in it"),
     ]:
         with pytest.raises(catalog.SourceError, match=message) as caught:

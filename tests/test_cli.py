@@ -61,6 +61,17 @@ def test_the_input_is_never_overwritten_and_twins_get_numbers(album, model):
     assert (album / "a-2.png").is_file() and (album / "a-3.png").is_file()
 
 
+def test_a_macs_shadow_files_are_no_pictures(album, model, capsys):
+    for name in ("broken.jpg", "a.JPG"):
+        (album / name).unlink()
+    for name in ("._a.png", "__MACOSX/a.png"):
+        (album / name).parent.mkdir(exist_ok=True)
+        (album / name).write_bytes(b"\0\5\x16\7")
+    assert cli.main(["colorize", "album", "--out", "colored", "--model", model]) == 0
+    assert cli.main(["evaluate", "album", "album"]) == cli.main(["evaluate", "album", "colored"]) == 0
+    assert "skipped" not in capsys.readouterr().err
+
+
 def test_what_is_skipped_is_said_at_once(album, model, capsys, monkeypatch):
     said = []
 
@@ -99,10 +110,9 @@ def test_the_dials_reach_the_model(album, model, tmp_path):
         (["nowhere.jpg"], "skipped nowhere.jpg: no such file or folder"),
         (["empty"], "skipped empty: no picture in this folder"),
         (["album/a.png", "--temperature", "0"], "temperature must be"),
-        (["album/a.png", "--gain", "nan"], "gain must be"),
         (["album/a.png", "--model", "nowhere.keras"], "nowhere.keras: no such model file"),
         (["album", "--out", "album"], "--out album is the folder that is read; name another"),
-        (["album/a.png", "--out", "album/notes.txt"], "album/notes.txt"),
+        (["album/a.png", "--out", "album/notes.txt"], "--out album/notes.txt is a file; name a folder"),
     ],
 )
 def test_where_nothing_could_be_done_the_status_is_2_and_the_reason_one_line(album, model, capsys, arguments, message):
@@ -135,7 +145,15 @@ def test_ctrl_c_is_one_line_and_status_130(album, model, capsys, monkeypatch):
     [
         (["colorise"], "invalid choice: 'colorise'"),
         (["colorize", "a.jpg"], "the following arguments are required: --out"),
-        (["colorize", "a.jpg", "--out", "b", "--gain", "much"], "argument --gain: invalid float value: 'much'"),
+        (
+            ["colorize", "a.jpg", "--out", "b", "--gain", "much"],
+            "argument --gain: must be a number, 0 or more, not 'much'",
+        ),
+        (
+            ["colorize", "a.jpg", "--out", "b", "--gain", "nan"],
+            "argument --gain: must be a number, 0 or more, not 'nan'",
+        ),
+        (["colorize", "a.jpg", "--out", "b", "--vividness", "-1"], "argument --vividness: must be a number, 0 or more"),
         ([], "the following arguments are required: COMMAND"),
     ],
 )

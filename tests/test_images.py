@@ -5,6 +5,8 @@ import io
 import os
 import pathlib
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -299,6 +301,14 @@ def test_damaged_bytes_load_or_are_refused_but_raise_nothing_else(picture):
                 assert images.load(data.tobytes()).ndim == 3
             except images.ImageError as error:
                 assert error.reason
+
+
+def test_a_large_photograph_is_not_called_an_attack(tmp_path):
+    Image.new("RGB", (60, 60)).save(tmp_path / "large.png")
+    script = (
+        "from PIL import Image; from colorlib import images; Image.MAX_IMAGE_PIXELS = 3000; images.load('large.png')"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=tmp_path, check=True)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

@@ -225,7 +225,10 @@ def test_results_are_collected_once(checkout, capsys):
     place = folder / "results" / "quick" / "01_tiny" / "faces-seed2"
     assert json.loads((place / "l2" / "result.json").read_text())["seed"] == 2
     assert notebooks.main(["--results"]) == 0
-    assert capsys.readouterr().out.endswith("01_tiny faces-seed2: there already\n")
+    assert capsys.readouterr().out.endswith(
+        "01_tiny faces-seed2: there already, of scenes (0); "
+        "to run it anew, remove notebooks/results/quick/01_tiny/faces-seed2\n"
+    )
 
 
 def test_scores_of_an_earlier_run_are_not_taken_for_this_ones(checkout):
@@ -382,7 +385,7 @@ def test_make_passes_names_with_spaces_on():
 def test_make_weights_asks_for_its_sets():
     run = make("-n", "weights")
     assert run.returncode == 2
-    assert "give SETS=FOLDER with faces.tar, flowers.tar, landscapes.tar and varied.tar" in run.stderr
+    assert "give SETS=FOLDER with faces, flowers, landscapes and varied, folders or archives" in run.stderr
 
 
 # What follows looks at the real notebooks.

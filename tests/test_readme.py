@@ -1,6 +1,7 @@
 """The README and the model card say what the result files say."""
 
 import pytest
+from PIL import Image
 
 from colorlib import readme
 
@@ -17,5 +18,6 @@ def test_tables_are_those_of_the_results(path, table):
 
 
 def test_the_strip_is_there_and_linked():
-    assert readme.STRIP.stat().st_size > 50_000
+    with Image.open(readme.STRIP) as strip:
+        assert strip.text["Source"] == readme.shipped_digest(), "run `make readme`"
     assert str(readme.STRIP.relative_to(readme.ROOT)) in (readme.ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,12 +7,15 @@ import pytest
 from colorlib import results
 
 
-def write(folder, variant, seed, values, *, data="scenes", digest="d1", ratio=0.8, experiment="09_vivid_colors"):
+def write(
+    folder, variant, seed, values, *, data="scenes", digest="d1", ratio=0.8, experiment="09_vivid_colors", dials=()
+):
     """One run's result.json and scores.csv, cut to what comparisons read."""
     path = folder / experiment / data / variant / f"seed{seed}" / "result.json"
     path.parent.mkdir(parents=True)
     mean = sum(values) / len(values)
     result = {"experiment": experiment, "variant": variant, "data": {"name": data, "digest": digest}, "seed": seed}
+    result["dials"] = dict(dials)
     scores = {"ciede2000": {"mean": mean, "low": mean, "high": mean}, "colorfulness_ratio": {"mean": ratio}}
     path.write_text(json.dumps(result | {"scores": scores}))
     lines = ["psnr,ciede2000", *(f"{10 * value},{value}" for value in values)]
@@ -38,6 +41,7 @@ def test_the_difference_is_paired_over_pictures_and_averaged_over_common_seeds(t
             "classes: ciede2000 at ratio": "5.00 at 0.80",  # means over seeds 2, 3, 10
             "L2: ciede2000 at ratio": "7.00 at 0.30",  # 4, 5, 12
             "difference": "-2.00 [-2.00, -2.00]",
+            "dials": "",
             "verdict": "better",
         }
     ]
@@ -45,6 +49,14 @@ def test_the_difference_is_paired_over_pictures_and_averaged_over_common_seeds(t
     assert (back["difference"], back["verdict"]) == ("+2.00 [+2.00, +2.00]", "worse")
     (psnr,) = results.compare(tmp_path, "classes", "L2", score="psnr").to_dict("records")
     assert psnr["difference"] == "-20.00 [-20.00, -20.00]" and "classes: psnr at ratio" in psnr
+
+
+def test_dials_are_told_with_their_range_over_the_seeds(tmp_path):
+    for seed, gain in enumerate((1.5, 1.2, 1.3)):
+        write(tmp_path, "classes", seed, [1, 2], dials={"temperature": 0.25, "gain": gain})
+        write(tmp_path, "L2", seed, [1, 2])
+    (row,) = results.compare(tmp_path, "classes", "L2").to_dict("records")
+    assert row["dials"] == "temperature 0.25, gain 1.20–1.50"
 
 
 def test_an_interval_around_zero_decides_nothing(tmp_path):

@@ -66,23 +66,7 @@ def test_the_shipped_colorizer_is_small_and_is_what_its_report_says():
     assert min(sizes, key=lambda size: sizes[size]["ciede2000"]) == str(colorize.SHORT_SIDE)
     for name, told in report["test"].items():
         assert name == told["name"] and told["test"] > 0
-        assert 0 < told["scores"]["ciede2000"]["mean"] < 25
-
-
-def test_the_model_card_names_the_numbers_of_the_report():
-    card = SHIPPED.with_name("README.md").read_text(encoding="utf-8")
-    report = json.loads(SHIPPED.with_suffix(".json").read_text())
-    for text in (
-        f"{report['parameters']:,} parameters",
-        f"{report['epochs']} epochs",
-        f"{report['image_size']} pixels",
-    ):
-        assert text in card
-    lines = card.splitlines()
-    for name, told in report["test"].items():
-        (row,) = [line for line in lines if line.startswith(f"| {name} |")]
-        for score in ("ciede2000", "colorfulness_ratio"):
-            assert f" {told['scores'][score]['mean']:.2f} " in row
+        assert 0.8 < told["scores"]["colorfulness_ratio"]["mean"] < 1.25
 
 
 def test_the_shipped_colorizer_colors_a_grey_photograph():

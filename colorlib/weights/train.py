@@ -1,8 +1,9 @@
-"""Trains the colorizer that ships: python -m colorlib.weights.train SOURCE [SOURCE ...] [--epochs 12].
+"""Trains the colorizer that ships: python -m colorlib.weights.train SOURCE [SOURCE ...] [--epochs 11].
 
-Each source is a name, a folder, a .tar or a .zip. Trains on the training splits together, chooses the dials on the
-validation splits, scores each source's test split, and writes vivid.keras and vivid.json beside this file. A run that
-stops is resumed by the same command; checkpoints lie in data/runs/weights.
+Each source is a name, a folder, a .tar or a .zip; `--sets FOLDER` takes the one of each role there. Trains on the
+training splits together, chooses the dials on the validation splits, scores each source's test split, and writes
+vivid.keras and vivid.json beside this file. A run that stops is resumed by the same command; checkpoints lie in
+data/runs/weights.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from colorlib import catalog, color, colorize, dials, evaluate, images, losses, models, pipeline, training
+from colorlib import catalog, color, colorize, dials, evaluate, images, losses, models, pipeline, profiles, training
 
 HERE = Path(__file__).parent
 IMAGE_SIZE, BATCH_SIZE, SEED, RATE = 64, 32, 0, 2e-3
@@ -84,8 +85,9 @@ def working_sizes(model, paths):
 def main():
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sources", nargs="+")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("sources", nargs="*")
+    parser.add_argument("--sets", help="a folder with one source per role")
+    parser.add_argument("--epochs", type=int, default=11)
     parser.add_argument("--folder", default="data/runs/weights", help="for checkpoints")
     options = parser.parse_args()
     try:
@@ -99,7 +101,10 @@ def main():
 
 def run(options):
     """Prepares, trains, chooses, scores and writes."""
-    folders = [catalog.prepare(source, role="varied") for source in options.sources]
+    sources = options.sources + [profiles.in_sets(options.sets, role) for role in catalog.ROLES if options.sets]
+    if not sources:
+        raise ValueError("give sources, or --sets FOLDER")
+    folders = [catalog.prepare(source, role="varied") for source in sources]
     paths = {split: sorted(p for f in folders for p in catalog.paths(f, split)) for split in ("train", "validation")}
     print({split: len(found) for split, found in paths.items()})
 
