@@ -34,7 +34,7 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export IPYTHONDIR := $(CACHE)/ipython
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export NO_ALBUMENTATIONS_UPDATE := 1
-# Where this is set, every notebook would compile TensorFlow anew: 12 seconds each.
+# Where this is set, every notebook would compile what it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 RUN = $(PY) -m colorlib.notebooks --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") \

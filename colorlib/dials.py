@@ -68,11 +68,11 @@ def choose(colorizer, lightness, truth, *, temperatures=TEMPERATURES, taus=TAUS,
         points.append({"temperature": temperature, "tau": tau, "gain": gain, **scores})
     if not points:
         raise ValueError("no temperature and tau reach the truth's colorfulness, whatever the gain")
-    fitting = [point for point in points if 0.5 <= point["gain"] <= most_gain]
-    if not fitting:
-        fitting = [min(points, key=lambda point: abs(np.log(point["gain"])))]
-        print(f"every setting needs a gain outside 0.5 to {most_gain:g}; taking the mildest, {fitting[0]['gain']:g}")
-    points = fitting
+    mildest = min(points, key=lambda point: abs(np.log(point["gain"])))
+    points = [point for point in points if 0.5 <= point["gain"] <= most_gain]
+    if not points:
+        points = [mildest]
+        print(f"every setting needs a gain outside 0.5 to {most_gain:g}; taking the mildest, {mildest['gain']:g}")
     best = min(points, key=lambda point: point["ciede2000"])
     layer = colorizer.get_layer("decode")
     layer.temperature, layer.tau, layer.gain = (best[name] for name in ("temperature", "tau", "gain"))

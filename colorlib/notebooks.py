@@ -188,7 +188,7 @@ def _results(runs, options):
 def _scored_on(place):
     """The picture set of the results in a folder, in words."""
     data = json.loads(next(place.rglob("result.json")).read_text(encoding="utf-8"))["data"]
-    return f"{data.get('name', 'a set')} ({data.get('digest')})"
+    return f"{data['name']} ({data['digest']})"
 
 
 def _timed(label, stem, values, output):

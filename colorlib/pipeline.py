@@ -52,14 +52,11 @@ def lab_batches(lab, *, batch_size, training=False, seed=0, first_epoch=0, augme
         if _ending.is_set():
             raise StopIteration
         with _inside:
-            return augmented(epoch, step, indices)
-
-    def augmented(epoch, step, indices):
-        batch = _AUGMENTATIONS[augmentation](lab[indices] * np.float32(1 / _FULL), [seed, epoch, step])
-        parts = [np.empty((*batch.shape[:3], channels), np.float32) for channels in (1, 2)]
-        # A slice of the last axis would be copied value by value.
-        cv2.mixChannels([_rows(batch)], [_rows(part) for part in parts], [0, 0, 1, 1, 2, 2])
-        return parts
+            batch = _AUGMENTATIONS[augmentation](lab[indices] * np.float32(1 / _FULL), [seed, epoch, step])
+            parts = [np.empty((*batch.shape[:3], channels), np.float32) for channels in (1, 2)]
+            # A slice of the last axis would be copied value by value.
+            cv2.mixChannels([_rows(batch)], [_rows(part) for part in parts], [0, 0, 1, 1, 2, 2])
+            return parts
 
     def epoch_of(epoch):
         order = tf.data.Dataset.from_tensor_slices(tf.numpy_function(order_of, [epoch], tf.int64))

@@ -22,6 +22,10 @@ def _read(name):
     return json.loads((RESULTS / "benchmarks" / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def _report_of_shipped():
+    return json.loads((CARD.parent / "vivid.json").read_text(encoding="utf-8"))
+
+
 def flowers():
     """The variants of notebook 09 on the flower photographs."""
     table = results.results_table(RESULTS / "photos" / "09_vivid_colors", scores=tuple(results.SCORES)[:6])
@@ -47,22 +51,25 @@ def claims():
 
 def shipped():
     """The shipped colorizer on the test split of each set."""
-    card = json.loads((CARD.parent / "vivid.json").read_text(encoding="utf-8"))
+    photographs = results.load_results(RESULTS / "photos" / "09_vivid_colors")
+    grey = {
+        r["data"]["digest"]: f"{r['scores']['ciede2000']['mean']:.2f}" for r in photographs if r["variant"] == "grey"
+    }
     columns = {name: results.SCORES[name] for name in list(results.SCORES)[:6]}
     rows = []
-    for name, found in card["test"].items():
+    for name, found in _report_of_shipped()["test"].items():
         row = {"data": name, "test pictures": found["test"]}
         for score, (heading, decimals) in columns.items():
             value = found["scores"][score]
             interval = f" [{value['low']:.{decimals}f}, {value['high']:.{decimals}f}]" if "low" in value else ""
             row[heading] = f"{value['mean']:.{decimals}f}{interval}"
-        rows.append(row)
+        rows.append(row | {"CIEDE2000 of grey": grey.get(found["digest"], "–")})
     return results.markdown(pd.DataFrame(rows))
 
 
 def training_of_shipped():
     """How the shipped colorizer was trained, in one line."""
-    card = json.loads((CARD.parent / "vivid.json").read_text(encoding="utf-8"))
+    card = _report_of_shipped()
     dials = ", ".join(f"{name} {value:g}" for name, value in card["dials"].items())
     pictures = sum(found["train"] for found in card["test"].values())
     return (
@@ -74,7 +81,7 @@ def training_of_shipped():
 
 def working_sizes():
     """Whole validation pictures, by the size at which the shipped colorizer sees them."""
-    found = json.loads((CARD.parent / "vivid.json").read_text(encoding="utf-8"))["working_sizes"]
+    found = _report_of_shipped()["working_sizes"]
     headings = {name: results.SCORES[name][0] for name in ("ciede2000", "colorfulness_ratio")}
     rows = [{"short side": size} | {headings[k]: f"{v:.2f}" for k, v in means.items()} for size, means in found.items()]
     return results.markdown(pd.DataFrame(rows))
@@ -129,12 +136,10 @@ def train_all():
     return f"{table}\n\n{install}Peak memory {found['peak_memory_gb']:.1f} GB; {found['hardware']}."
 
 
+SHIPPED = (shipped, training_of_shipped)
 TABLES = {
-    ROOT / "README.md": (
-        *(flowers, other_sets, claims, shipped, training_of_shipped),
-        *(train_all, startup, pipeline, scenes),
-    ),
-    CARD: (shipped, training_of_shipped, working_sizes),
+    ROOT / "README.md": (flowers, other_sets, claims, *SHIPPED, train_all, startup, pipeline, scenes),
+    CARD: (*SHIPPED, working_sizes),
 }
 
 

@@ -189,13 +189,12 @@ def test_scenes_are_painted_by_role(tmp_path):
 
 
 def test_member_names_that_point_elsewhere_are_harmless(tmp_path):
-    evil = {"../../evil.jpg": jpeg(1), "/tmp/colorlib-evil.jpg": jpeg(2), "a/../../evil.jpg": jpeg(3)}
+    evil = {"../../evil.jpg": jpeg(1), str(tmp_path / "outside" / "evil.jpg"): jpeg(2), "a/../../evil.jpg": jpeg(3)}
     for path in (write_tar(tmp_path / "a.tar", evil), write_zip(tmp_path / "b.zip", evil)):
         folder = prepare(path, tmp_path)
         assert {row["source"] for row in rows(folder)} == set(evil)
         assert len(list((folder / "pictures").iterdir())) == 3
     assert not [path for path in tmp_path.rglob("*evil*")]
-    assert not pathlib.Path("/tmp/colorlib-evil.jpg").exists()
 
 
 def test_links_in_a_tar_are_not_followed(tmp_path):

@@ -486,11 +486,45 @@ def test_a_rendering_is_of_the_present_code_and_of_no_machine(path):
     rendered = [
         text_of(cell)
         for cell in json.loads(text)["cells"]
-        if cell["cell_type"] == "code" and "injected-parameters" not in cell["metadata"].get("tags", ())
+        if "injected-parameters" not in cell["metadata"].get("tags", ())
     ]
-    assert rendered == [text_of(cell) for cell in source["cells"] if cell["cell_type"] == "code"], "run make render"
+    assert rendered == [text_of(cell) for cell in source["cells"]], "run make render"
     assert '"output_type": "error"' not in text
     assert str(ROOT) not in text
+
+
+def numbers_of(text):
+    """The numbers of a text as written, without signs; C10 and 02_name hold none."""
+    return re.findall(r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\w)", text)
+
+
+def unfounded(conclusion, outputs):
+    """The numbers of a conclusion that are no number of the outputs, rounded; before % a hundredfold of one."""
+    shown = [float(number.replace(",", "")) for number in numbers_of(outputs)]
+    percents = [number for run in re.findall(r"([\d., and]+)%", conclusion) for number in numbers_of(run)]
+    return [
+        number
+        for number in numbers_of(conclusion)
+        if not any(
+            round(scale * value, len(number.partition(".")[2])) == float(number.replace(",", ""))
+            for value in shown
+            for scale in ((1, 100) if number in percents else (1,))
+        )
+    ]
+
+
+@pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.stem)
+def test_a_conclusion_quotes_what_the_notebook_printed(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", ())]
+    texts = ["".join(o.get("text") or o.get("data", {}).get("text/plain", "")) for o in outputs]
+    assert unfounded(text_of(cells[-1]), "\n".join(texts)) == []
+
+
+def test_a_number_that_was_never_printed_is_seen():
+    outputs = "train 0.728, gap -2.07 [-2.68, -1.43], 1,234 pictures, bins 49.77"
+    assert unfounded("C10: 73 % of 1,234, 2.07 [1.43, 2.68], 50 bins", outputs) == []
+    assert unfounded("C10: 74 % of 1,235, 2.06, 51 bins, 73 bins", outputs) == ["74", "1,235", "2.06", "51", "73"]
 
 
 def good_notebook():
