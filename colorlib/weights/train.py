@@ -114,7 +114,7 @@ def run(options):
 
     chosen_on = [p for f in folders for p in catalog.paths(f, "validation")[:CHOSEN_ON]]
     truth = pipeline.load_pictures(chosen_on, IMAGE_SIZE)
-    # More gain scores a little better, but turns single doubtful places into blots.
+    # The bound on the gain was set by eye: more turns single doubtful places into blots.
     points = dials.choose(colorizer, color.from_uint8(truth)[0], truth, most_gain=1.25)
     best = min(points, key=lambda point: point["ciede2000"])
     report = {"dials": {name: best[name] for name in ("temperature", "tau", "gain")}, "validation": best, "test": {}}
