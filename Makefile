@@ -37,7 +37,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 # Where this is set, every notebook would compile what it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-RUN = $(PY) -m colorlib.notebooks --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") \
+RUN = $(PY) -m notebooks.runner.run --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") \
 	$(if $(SETS),--sets "$(SETS)") $(if $(ONLY),--only $(ONLY)) $(if $(SEEDS),--seeds $(SEEDS))
 
 .PHONY: help setup train-all test test-fast lint format bench results render readme weights notebook address clean
@@ -84,7 +84,7 @@ render: $(INSTALLED) ## Like train-all, and put the executed copies into noteboo
 	$(RUN) --render
 
 readme: $(INSTALLED) ## Write the README's tables and strip from the result files
-	$(PY) -m colorlib.readme
+	$(PY) -m notebooks.runner.readme
 
 weights: $(INSTALLED) ## Train the colorizer that ships, from SETS=FOLDER
 	$(if $(SETS),,$(error give SETS=FOLDER with faces, flowers, landscapes and varied, folders or archives))
@@ -94,7 +94,7 @@ notebook: $(INSTALLED) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 address: $(INSTALLED) ## Write the repository's public address (URL=https://...) into badges and bootstrap cells
-	$(PY) -m colorlib.notebooks --address "$(URL)"
+	$(PY) -m notebooks.runner.run --address "$(URL)"
 
 clean: ## Remove what was built (data/runs, data/processed, caches); keep .venv and downloads
 	rm -rf data/runs data/processed data/cache build .pytest_cache .ruff_cache
@@ -123,7 +123,7 @@ setup: $(INSTALLED) ## Install into .venv (every other target does this by itsel
 	@git config filter.nbstripout.clean "$(STRIP)" 2>/dev/null || true
 	@git config diff.ipynb.textconv "$(STRIP) -t" 2>/dev/null || true
 	@# Also compiles to bytecode what every notebook imports, once, and fails here if it cannot be imported.
-	@$(PY) -c "import tensorflow, colorlib.notebooks, colorlib.report, colorlib.results, colorlib.training"
+	@$(PY) -c "import tensorflow, notebooks.runner.run, colorlib.report, colorlib.results, colorlib.training"
 	@echo "$$(( $$(date +%s) - $$(cat .venv/begun) )) seconds" > $@
 	@rm .venv/begun
 

@@ -32,6 +32,7 @@ CELEBA_PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 SCENES = 2000  # pictures of "scenes" where no limit is given
 SCENES_A_WORKER = 300  # below that, painting them takes no longer than a process takes to start
 MAX_BYTES = 2**28  # of one picture file: an archive may promise to unpack to anything
+ARCHIVES = ("", ".tar", ".zip", ".tar.gz", ".tgz")
 TIMEOUT = 30  # seconds without a byte of a download
 _DAMAGED_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error)
 
@@ -77,6 +78,15 @@ def locate(source, role, limit, raw):
     close = difflib.get_close_matches(str(source), NAMES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise SourceError(f"{source}: no such folder or file, nor a known set ({', '.join(NAMES)}){hint}")
+
+
+def in_sets(sets, role):
+    """The folder or archive in the folder `sets` that is named as the role. Raises SourceError if there is none."""
+    found = [path for end in ARCHIVES if (path := Path(sets) / f"{role}{end}").exists()]
+    if not found:
+        names = ", ".join(f"{role}{end}" for end in ARCHIVES)
+        raise SourceError(f"SETS={sets}: no set for the role {role!r} there (looked for {names})")
+    return str(found[0])
 
 
 def name_hash(name):

@@ -16,7 +16,8 @@ import time
 
 import pytest
 
-from colorlib import bootstrap, gallery, notebooks, profiles
+from notebooks.runner import bootstrap, gallery, profiles
+from notebooks.runner import run as runner
 
 ROOT = profiles.ROOT
 SOURCES = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -57,7 +58,7 @@ def checkout(tmp_path, monkeypatch):
         for name, text in yamls.items():
             (folder / "profiles" / f"{name}.yaml").write_text(text, encoding="utf-8")
         monkeypatch.chdir(folder.parent)
-        for module in (profiles, notebooks):
+        for module in (profiles, runner):
             monkeypatch.setattr(module, "ROOT", folder.parent)
         return folder
 
@@ -205,7 +206,7 @@ def test_training_all_leaves_executed_copies_a_page_and_renderings(checkout, cap
     checkpoint = folder.parent / "data" / "runs" / "quick" / "01_tiny" / "epoch-001.weights.h5"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
-    assert notebooks.main(["--seeds", "5", "--render"]) == 0
+    assert runner.main(["--seeds", "5", "--render"]) == 0
     assert not checkpoint.exists()  # a rendering is of a whole run
     assert re.search(r"01_tiny \.+ +0\.\d min\n", capsys.readouterr().out)
     run = folder.parent / "data" / "runs" / "quick"
@@ -221,10 +222,10 @@ def test_training_all_leaves_executed_copies_a_page_and_renderings(checkout, cap
 
 def test_results_are_collected_once(checkout, capsys):
     folder = checkout({"01_tiny": make_notebook(WRITE_RESULT)}, quick=QUICK + "results: {01_tiny: {faces: [2]}}")
-    assert notebooks.main(["--results"]) == 0
+    assert runner.main(["--results"]) == 0
     place = folder / "results" / "quick" / "01_tiny" / "faces-seed2"
     assert json.loads((place / "l2" / "result.json").read_text())["seed"] == 2
-    assert notebooks.main(["--results"]) == 0
+    assert runner.main(["--results"]) == 0
     assert capsys.readouterr().out.endswith(
         "01_tiny faces-seed2: there already, of scenes (0); "
         "to run it anew, remove notebooks/results/quick/01_tiny/faces-seed2\n"
@@ -237,28 +238,28 @@ def test_scores_of_an_earlier_run_are_not_taken_for_this_ones(checkout):
     for name in ("gone/result.json", "gone/scores.csv", "l2/epoch-001.weights.h5"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("of an earlier run")
-    assert notebooks.main([]) == 0
+    assert runner.main([]) == 0
     left = sorted(str(path.relative_to(run)) for path in run.rglob("*.*") if path.is_file())
     assert left == ["l2/epoch-001.weights.h5", "l2/result.json"]
 
 
 def test_pictures_that_are_not_painted_are_not_published(checkout, capsys, tmp_path):
     folder = checkout({"01_tiny": make_notebook()}, quick=QUICK)
-    assert notebooks.main(["--render", "--data", "flowers"]) == 2
+    assert runner.main(["--render", "--data", "flowers"]) == 2
     assert capsys.readouterr().err == "--render publishes pictures, so it takes scenes only, not flowers\n"
     assert not (folder.parent / "data").exists()
 
 
 def test_collecting_nothing_is_an_error_and_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="left no result.json under"):
-        notebooks.collect(tmp_path, tmp_path / "results" / "faces-seed0")
+        runner.collect(tmp_path, tmp_path / "results" / "faces-seed0")
     assert not (tmp_path / "results").exists()
 
 
 def test_the_first_failure_stops_and_is_readable(checkout, capsys):
     failing = make_notebook("pictures = []\nraise ValueError(f'{source}: no picture in there')")
     folder = checkout({"01_bad": failing, "02_next": make_notebook()}, quick=QUICK)
-    assert notebooks.main([]) == 1
+    assert runner.main([]) == 1
     error = capsys.readouterr().err
     assert "01_bad failed in this cell" in error
     assert ">   2 | raise ValueError" in error and "    1 | pictures = []" in error
@@ -270,7 +271,7 @@ def test_the_first_failure_stops_and_is_readable(checkout, capsys):
 
 def test_a_kernel_that_dies_is_said_to(checkout, capfd):
     checkout({"01_bad": make_notebook("import os\nos._exit(9)")}, quick=QUICK)
-    assert notebooks.main([]) == 1
+    assert runner.main([]) == 1
     assert re.fullmatch(
         r"01_bad: its Python process died, .*; see data/runs/quick/01_bad.log\n", capfd.readouterr().err
     )
@@ -284,10 +285,11 @@ def test_ctrl_c_is_one_line_and_leaves_no_process(checkout):
     script = (
         # A shell's background jobs, and so these tests in one, start with the signal ignored.
         "import pathlib, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from colorlib import notebooks, profiles\n"
-        "notebooks.ROOT = profiles.ROOT = pathlib.Path.cwd()\nsys.exit(notebooks.main([]))"
+        "from notebooks.runner import profiles, run\n"
+        "run.ROOT = profiles.ROOT = pathlib.Path.cwd()\nsys.exit(run.main([]))"
     )
-    run = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "text": True}
+    run = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(ROOT)}, **pipes)
     deadline = time.monotonic() + 60
     while not (folder / mark).is_file() and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -301,7 +303,7 @@ def test_ctrl_c_is_one_line_and_leaves_no_process(checkout):
 
 def test_bad_arguments_exit_with_2_and_one_line(checkout, capsys):
     checkout({"01_tiny": make_notebook()}, quick=QUICK)
-    assert notebooks.main(["--profile", "quik"]) == 2
+    assert runner.main(["--profile", "quik"]) == 2
     assert capsys.readouterr().err == "unknown profile 'quik'; did you mean quick?\n"
 
 

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from colorlib import readme
+from notebooks.runner import readme
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from keras import Model, initializers, layers
 
-from colorlib.models.stride import lightness_input
+from colorlib.models.blocks import lightness_input
 
 
 def unet(image_size, *, downsamplings=8, filters=64, dropout=0.5):

@@ -2,7 +2,7 @@
 
 from keras import Model, layers
 
-from colorlib.models.stride import lightness_input
+from colorlib.models.blocks import lightness_input
 
 
 def vanilla_autoencoder(image_size, *, widths=(16, 32, 64), code=128):

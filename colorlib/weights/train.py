@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from colorlib import catalog, color, colorize, dials, evaluate, images, losses, models, pipeline, profiles, training
+from colorlib import catalog, color, colorize, dials, evaluate, images, losses, models, pipeline, sources, training
 
 HERE = Path(__file__).parent
 IMAGE_SIZE, BATCH_SIZE, SEED, RATE = 64, 32, 0, 2e-3
@@ -101,10 +101,10 @@ def main():
 
 def run(options):
     """Prepares, trains, chooses, scores and writes."""
-    sources = options.sources + [profiles.in_sets(options.sets, role) for role in catalog.ROLES if options.sets]
-    if not sources:
+    given = options.sources + [sources.in_sets(options.sets, role) for role in catalog.ROLES if options.sets]
+    if not given:
         raise ValueError("give sources, or --sets FOLDER")
-    folders = [catalog.prepare(source, role="varied") for source in sources]
+    folders = [catalog.prepare(source, role="varied") for source in given]
     paths = {split: sorted(p for f in folders for p in catalog.paths(f, split)) for split in ("train", "validation")}
     print({split: len(found) for split, found in paths.items()})
 

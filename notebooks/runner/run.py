@@ -1,4 +1,4 @@
-"""Runs the numbered notebooks of a profile: `python -m colorlib.notebooks --profile quick`."""
+"""Runs the numbered notebooks of a profile: `python -m notebooks.runner.run --profile quick`."""
 
 import argparse
 import contextlib
@@ -12,8 +12,9 @@ import shutil
 import sys
 import time
 
-from colorlib import bootstrap, files, gallery, profiles
-from colorlib.profiles import ROOT
+from colorlib import files
+from notebooks.runner import bootstrap, gallery, profiles
+from notebooks.runner.profiles import ROOT
 
 # Of a run, what is committed: the result, its scores picture by picture, and the swept curves.
 KEPT = ("result.json", "scores.csv", "curves.json")
@@ -119,7 +120,9 @@ def main(arguments=None):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m colorlib.notebooks", description=__doc__, usage=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(
+        prog="python -m notebooks.runner.run", description=__doc__, usage=argparse.SUPPRESS
+    )
     parser.add_argument("--profile", default="quick", help="a file of notebooks/profiles (default: quick)")
     fill = parser.add_mutually_exclusive_group()
     fill.add_argument("--data", help="one source for every role: a name, a folder, a .tar or a .zip")

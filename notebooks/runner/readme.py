@@ -10,7 +10,7 @@ import pandas as pd
 
 from colorlib import color, colorize, report, results
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "notebooks" / "results"
 CARD = ROOT / "colorlib" / "weights" / "README.md"
 STRIP = RESULTS / "strip.png"

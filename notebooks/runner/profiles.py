@@ -22,11 +22,11 @@ import yaml
 from colorlib import sources
 from colorlib.catalog import ROLES
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # What every notebook must have, since the runner or the person at `make` sets it.
 REQUIRED = {"profile": str, "source": str, "role": str, "image_size": int, "run_folder": str, "seeds": list}
+PAIRS = {"role": "source", "other_role": "other_source"}  # some notebooks compare two picture sets
 SECTIONS = ("sources", "shared", "notebooks", "results")
-ARCHIVES = ("", ".tar", ".zip", ".tar.gz", ".tgz")
 
 
 class ProfileError(ValueError):
@@ -75,8 +75,9 @@ def parameters(notebook, name):
     for key, kind in REQUIRED.items():
         if not isinstance(defaults.get(key), kind):
             raise ProfileError(f"{name}: the parameters cell lacks `{key}` ({kind.__name__})")
-    if defaults["role"] not in ROLES:
-        raise ProfileError(f"{name}: role {defaults['role']!r} is none of {', '.join(ROLES)}")
+    for kind in PAIRS.keys() & defaults.keys():
+        if defaults[kind] not in ROLES:
+            raise ProfileError(f"{name}: {kind} {defaults[kind]!r} is none of {', '.join(ROLES)}")
     return defaults
 
 
@@ -118,10 +119,11 @@ def plan(name, folder, *, data=None, sets=None, only=(), seeds=None, results=Fal
 
     def run(stem, run_folder, **fixed):
         own = values[stem] | {"profile": name, "run_folder": run_folder} | fixed
-        role = own["role"]
-        if role not in filled:
-            filled[role] = _source(role, profile, where, data, sets)
-        return stem, own | {"source": filled[role]}
+        for kind in PAIRS.keys() & own.keys():
+            if (role := own[kind]) not in filled:
+                filled[role] = _source(role, profile, where, data, sets)
+            own[PAIRS[kind]] = filled[role]
+        return stem, own
 
     if not results:
         return [run(stem, f"data/runs/{name}/{stem}") for stem in chosen]
@@ -181,7 +183,7 @@ def _check(name, value, defaults, where):
         if type(item) is not type(example) and not (type(example) is float and type(item) is int):
             wanted = f"{type(default).__name__}, such as {default!r}"
             raise ProfileError(f"{where}: {name} = {value!r} is not a {wanted}")
-    if name == "role":
+    if name in PAIRS:
         _check_role(value, where)
 
 
@@ -198,18 +200,9 @@ def _find(number, stems):
     return found[0]
 
 
-def in_sets(sets, role):
-    """The folder or archive in the folder `sets` that is named as the role. Raises ProfileError if there is none."""
-    found = [path for end in ARCHIVES if (path := pathlib.Path(sets) / f"{role}{end}").exists()]
-    if not found:
-        names = ", ".join(f"{role}{end}" for end in ARCHIVES)
-        raise ProfileError(f"SETS={sets}: no set for the role {role!r} there (looked for {names})")
-    return str(found[0])
-
-
 def _source(role, profile, where, data, sets):
     """The source that fills a role: a name, or a path relative to the root. Raises SourceError for one without use."""
-    data = str((in_sets(sets, role) if sets else data) or profile["sources"].get(role, ""))
+    data = str((sources.in_sets(sets, role) if sets else data) or profile["sources"].get(role, ""))
     if not data:
         raise ProfileError(f"{where} has no source for the role {role!r}: give DATA= or SETS=")
     _, _, entries = sources.locate(data, role, None, ROOT / "data" / "raw")

@@ -6,7 +6,8 @@ import pathlib
 import re
 import string
 
-from colorlib import files, profiles
+from colorlib import files
+from notebooks.runner import profiles
 
 GREETING = re.compile(
     r"WARNING: All log messages before absl::|[IWE]0000 |WARNING:tensorflow:.* retracing"

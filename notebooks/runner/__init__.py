@@ -1,0 +1,1 @@
+"""Runs, checks and shows the numbered notebooks; no part of the library."""
