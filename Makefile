@@ -88,7 +88,7 @@ readme: $(INSTALLED) ## Write the README's tables and strip from the result file
 
 weights: $(INSTALLED) ## Train the colorizer that ships, from SETS=FOLDER
 	$(if $(SETS),,$(error give SETS=FOLDER with faces, flowers, landscapes and varied, folders or archives))
-	$(PY) -m colorlib.weights.train --sets "$(SETS)"
+	$(PY) -m notebooks.runner.ship --sets "$(SETS)"
 
 notebook: $(INSTALLED) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks

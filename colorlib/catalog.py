@@ -1,14 +1,15 @@
 """Any source of pictures -> a folder of clean pictures with a manifest, split without leaks.
 
-A source is a name (`NAMES`), a folder, or a .tar, .tar.gz or .zip. Each picture passes `images.load` once;
-what cannot be used goes to rejects.csv with the reason, the rest is stored once as a small JPEG:
+A source is a name (`NAMES`), a folder, or a .tar, .tar.gz or .zip. Each picture passes `images.load` once, each video
+of a folder of videos `video.frames`; what cannot be used goes to rejects.csv with the reason, the rest is stored once
+as a small JPEG:
 
     <folder>/<source>-<key>/pictures/*.jpg   short side at most 256, quality 95, chroma not subsampled
                             manifest.csv     file, group, split, width, height, source; sorted by file
                             rejects.csv      source, reason; sorted by source
 
 Files are named after their content, so sorted paths stand in an order without meaning: the first n are a fair
-sample.
+sample. A picture's group is its content's hash, a frame's its speaker: no group straddles splits.
 """
 
 import collections
@@ -45,8 +46,8 @@ def prepare(source, *, role, limit=None, folder=Path("data/processed")):
     """Builds the clean picture folder of a source and returns its path; one built before is returned at once.
 
     `source` is a name in NAMES or a path (write ./flowers for a folder of that name). `role` is what the
-    pictures serve as; it picks the kind of "scenes" and nothing else. `limit` reads at most so many files, chosen
-    by a hash of their names, which is fair to sources sorted by class. Downloads go to `raw` beside `folder`.
+    pictures serve as; it picks the kind of "scenes" and nothing else. `limit` reads at most so many files, or frames
+    of videos, chosen by a hash of their names: fair to sources sorted by class. Downloads go to `raw` beside `folder`.
 
     The set is built beside and renamed, so whatever has a manifest.csv is whole. The same source gives the same
     bytes of manifest. Raises SourceError for a source that is unknown, missing, unreadable or without a usable
@@ -82,7 +83,7 @@ def prepare(source, *, role, limit=None, folder=Path("data/processed")):
 
 def split_of(group):
     """Names the split of a group, a string: 75 % train, 10 % validation, 15 % test, by its hash alone."""
-    share = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
+    share = int.from_bytes(hashlib.sha256(group.encode("utf-8", "backslashreplace")).digest()[:8], "big") / 2**64
     return next((name for name, bound in SPLITS.items() if share < bound), "test")
 
 
@@ -137,7 +138,7 @@ def _build(target, source, count, entries):
     ):
         for entry in itertools.chain(entries, [None] * ahead):  # None: nothing new, empty the queue
             if entry is not None:
-                pending.append((entry[0], pool.submit(_store, *entry, target)))
+                pending.append((entry[0], pool.submit(_store, target, *entry)))
             if pending and (entry is None or len(pending) >= ahead):
                 name, future = pending.popleft()
                 try:
@@ -149,23 +150,24 @@ def _build(target, source, count, entries):
     rejects.sort(key=lambda row: row["source"])
     if not rows:
         first = f"{rejects[0]['source']}: {rejects[0]['reason']}"
-        raise SourceError(f"{source}: none of its {count} pictures is usable; the first: {first}")
+        raise SourceError(f"{source}: none of its {len(rejects)} pictures is usable; the first: {first}")
     _write_csv(target / "rejects.csv", ("source", "reason"), rejects)
     _write_csv(target / "manifest.csv", _COLUMNS, [rows[file] for file in sorted(rows)])
 
 
-def _store(name, content, target):
+def _store(target, name, content, group=None):
     """Cleans one picture, writes it, and returns its row of the manifest. Raises ImageError if unusable."""
     if isinstance(content, images.ImageError):
         raise content
     painted = isinstance(content, np.ndarray)
-    group = hashlib.sha256(content.tobytes() if painted else content).hexdigest()
+    own = hashlib.sha256(content.tobytes() if painted else content).hexdigest()
+    group = group or own
     picture = images.shrink(content if painted else images.load(content, name), SHORT_SIDE)
     height, width = picture.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise images.ImageError(name, f"{width} x {height} pixels: a side is below {MIN_SIDE}")
-    # Exact duplicates share the first part, as they share their group; the second keeps their files apart.
-    file = f"pictures/{group[:16]}-{sources.name_hash(name)[:6]}.jpg"
+    # Exact duplicates share the first part; the second keeps their files apart.
+    file = f"pictures/{own[:16]}-{sources.name_hash(name)[:6]}.jpg"
     images.save(picture, target / file)
     return dict(zip(_COLUMNS, (file, group, split_of(group), width, height, name), strict=True))
 

@@ -5,6 +5,7 @@ from what a model predicts. Every interval is a 95 % percentile bootstrap over p
 scikit-image computes CIEDE2000, SSIM and PSNR.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -25,12 +26,14 @@ CONVENTIONS = {  # what published codes differ in; stands in every result
     "lab": "CIELAB, D65, 2 degrees",
     "colorfulness": "Hasler and Suesstrunk 2003, signed rg and yb, 0-255 scale",
     "variety": "exp(entropy) over the 261 ab bins of 10 Lab units inside the sRGB gamut",
+    "sepia, blue": "share of the chroma with a hue of 40 to 100, 220 to 310 degrees",
     "ssim": "11x11 Gaussian window, sigma 1.5, population covariances, mean of R, G and B",
     "psnr": f"of R, G and B together, at most {PSNR_CEILING:.1f} dB",
     "auc": f"of the share of pixels within t, t = 0..{AUC_LIMIT} Lab units of ab distance",
     "ab_wasserstein": f"sliced Wasserstein-1, mean of {DIRECTIONS} directions, Lab units",
     "intervals": "95 % percentile bootstrap over pictures, 10,000 draws",
 }
+SECTORS = {"sepia": (40, 100), "blue": (220, 310)}  # degrees of hue: orange to yellow, sky to ultramarine
 _CELLS = 512  # along a* and along b*, over -128..128
 # SSIM as in Wang et al. 2004: an 11x11 Gaussian (scikit-image cuts sigma 1.5 there), population covariances
 _WINDOW = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
@@ -63,7 +66,8 @@ def per_picture(predicted, truth, *, prior=None, only=None):
 
     Columns: `ab_rmse` (root mean square ab distance, Lab units), `psnr` (dB, at most 58.9), `ssim`,
     `ciede2000`, `auc` (0-1), `colorfulness`, `colorfulness_true`, `variety`, `variety_true` (effective ab
-    bins, 1-261), `sign_agreement` (0-1), and, given `prior` (261,), the share of each ab bin in the training
+    bins, 1-261), `sepia`, `sepia_true`, `blue`, `blue_true` (share of the chroma with such a hue, 0-1),
+    `sign_agreement` (0-1), and, given `prior` (261,), the share of each ab bin in the training
     set, `auc_rebalanced`. `only` names the columns wanted; without `ssim` it takes a third of the time.
     Raises ValueError for pictures that differ in shape, are not 8-bit sRGB, or are smaller than 11x11.
     """
@@ -106,6 +110,11 @@ def _scores(predicted, truth, prior):
         "colorfulness_true": lambda: colorfulness(truth),
         "variety": lambda: _variety(lab),
         "variety_true": lambda: _variety(lab_true),
+        **{
+            f"{name}{which}": functools.partial(_hue_share, of, sector)
+            for name, sector in SECTORS.items()
+            for which, of in (("", lab), ("_true", lab_true))
+        },
         "sign_agreement": lambda: (_b_larger(lab) == _b_larger(lab_true)).mean((1, 2)),
     }
     if prior is not None:
@@ -120,6 +129,15 @@ def _variety(lab):
     cells = color.nearest_bin(lab[..., 1:]) + count * np.arange(len(lab))[:, None, None]
     shares = np.bincount(cells.ravel(), minlength=count * len(lab)).reshape(len(lab), count) / cells[0].size
     return np.exp(-(shares * np.log(np.where(shares, shares, 1))).sum(1))
+
+
+def _hue_share(lab, sector):
+    """The share of each picture's chroma whose hue lies in a sector, degrees: (N, H, W, 3) -> (N,); 0 for grey."""
+    a, b = lab[..., 1], lab[..., 2]
+    chroma = np.hypot(a, b)
+    chroma[chroma < 1] = 0  # what rounding to 8 bits leaves of grey has no hue
+    inside = np.abs((np.degrees(np.arctan2(b, a)) - np.mean(sector) + 180) % 360 - 180) <= np.ptp(sector) / 2
+    return (chroma * inside).sum((1, 2)) / np.maximum(chroma.sum((1, 2)), 1e-9)
 
 
 def ab_wasserstein(predicted, truth):

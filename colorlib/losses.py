@@ -1,4 +1,4 @@
-"""Losses that Keras lacks: cross-entropy over the ab bins, and the prior and weights it needs."""
+"""Losses that Keras lacks: cross-entropy over the ab bins, its prior and weights; a perceptual one."""
 
 import keras
 import numpy as np
@@ -71,3 +71,26 @@ class BinCrossEntropy(keras.losses.Loss):
     def get_config(self):
         """The weights, for saving."""
         return {**super().get_config(), "weights": self.weights}
+
+
+def perceptual(extractor):
+    """The loss that compares pictures in the features of a frozen network (Johnson et al. 2016, eq. 2).
+
+    `extractor` is a `keras.Model` from sRGB (B, S, S, 3) in [0, 1] to a list of feature maps. The loss takes true ab
+    (B, S, S, 2) and what `models.with_lightness` gives, lightness with predicted ab (B, S, S, 3), and renders both at
+    that true lightness. Each map's squared difference is taken by the mean square of the true map, so that all
+    maps count alike; (B,), the mean over maps.
+    """
+
+    def perceptual_loss(y_true, y_pred):
+        lightness, predicted = y_pred[..., :1], y_pred[..., 1:]
+        pairs = [
+            extractor(ops.clip(color.lab_to_rgb(color.merge(lightness, ab)), 0.0, 1.0)) for ab in (y_true, predicted)
+        ]
+        distances = []
+        for true, made in zip(*pairs, strict=True):
+            squared = ops.mean(ops.square(made - true), axis=(1, 2, 3))
+            distances.append(squared / (ops.mean(ops.square(true)) + keras.config.epsilon()))
+        return ops.mean(ops.stack(distances), axis=0)
+
+    return perceptual_loss

@@ -7,6 +7,7 @@ would have seen, and the number of threads changes nothing.
 
 import atexit
 import concurrent.futures
+import math
 import os
 import threading
 import time
@@ -28,25 +29,49 @@ _ending, _inside = threading.Event(), threading.Semaphore(_THREADS)
 FLIP, SCALE, ROTATE, SHIFT = 0.5, 0.2, 15.0, 0.1
 
 
-def lab_batches(lab, *, batch_size, training=False, seed=0, first_epoch=0, augmentation="warp"):
+def lab_batches(
+    lab,
+    *,
+    batch_size,
+    training=False,
+    seed=0,
+    first_epoch=0,
+    steps=None,
+    shuffle=True,
+    augmentation="warp",
+    features=None,
+):
     """Batches of (lightness, ab), float32 (B, S, S, 1) and (B, S, S, 2), both in [-1, 1], of what `load_lab` made.
 
-    With `training`, the batches go on without end (give `fit` `steps_per_epoch`): each epoch
-    is shuffled anew, loses its incomplete last batch, and every picture is flipped, scaled by up to 20 %, rotated
-    by up to 15 degrees and shifted by up to 10 %. `first_epoch` resumes. `augmentation` is "warp" (one OpenCV warp
-    a picture), "albumentations" (the same geometry through that library, slower) or None.
+    With `features` (N, ...), of the same pictures as `features.cached` makes them: ((lightness, features), ab).
 
-    Raises ValueError for fewer training pictures than a batch, or an unknown augmentation.
+    With `training`, the batches go on without end (give `fit` `steps_per_epoch`): each epoch is shuffled anew (with
+    `shuffle`), loses its incomplete last batch, and every picture is flipped, scaled by up to 20 %, rotated by up to 15
+    degrees and shifted by up to 10 %. `first_epoch` resumes. `steps` makes an epoch of that many batches, of fewer
+    pictures or of each several times. `augmentation` is "warp" (one OpenCV warp a picture), "albumentations" (the
+    same geometry through that library, slower) or None.
+
+    Raises ValueError for fewer training pictures than a batch, an unknown augmentation, features of another number
+    of pictures, and features with an augmentation: they are those of the pictures as they are.
     """
     if augmentation not in _AUGMENTATIONS:
         raise ValueError(f"augmentation {augmentation!r} is none of {list(_AUGMENTATIONS)}")
+    if features is not None and len(features) != len(lab):
+        raise ValueError(f"{len(features)} features for {len(lab)} pictures: they are of another set")
     if not training:
-        return tf.data.Dataset.from_tensor_slices(lab).batch(batch_size).map(_split).prefetch(2)
-    steps = steps_per_epoch(lab, batch_size)
+        arrays = (lab,) if features is None else (lab, features)
+        return tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size).map(_inputs_and_ab).prefetch(2)
+    if features is not None and augmentation is not None:
+        raise ValueError("features were computed of the pictures as they are: give augmentation=None")
+    shapes = [(*lab.shape[1:3], 1), (*lab.shape[1:3], 2)] + ([] if features is None else [features.shape[1:]])
+    whole = steps_per_epoch(lab, batch_size)
 
     def order_of(epoch):
-        order = np.random.default_rng([seed, epoch]).permutation(len(lab))[: steps * batch_size]
-        return order.reshape(steps, batch_size)
+        rng, orders = np.random.default_rng([seed, epoch]), []
+        for _ in range(math.ceil((steps or whole) / whole)):
+            order = rng.permutation(len(lab)) if shuffle else np.arange(len(lab))
+            orders.append(order[: whole * batch_size].reshape(whole, batch_size))
+        return np.concatenate(orders)[: steps or whole]
 
     def pictures_of(epoch, step, indices):
         if _ending.is_set():
@@ -56,15 +81,16 @@ def lab_batches(lab, *, batch_size, training=False, seed=0, first_epoch=0, augme
             parts = [np.empty((*batch.shape[:3], channels), np.float32) for channels in (1, 2)]
             # A slice of the last axis would be copied value by value.
             cv2.mixChannels([_rows(batch)], [_rows(part) for part in parts], [0, 0, 1, 1, 2, 2])
-            return parts
+            return parts if features is None else [*parts, features[indices].astype(np.float32)]
 
     def epoch_of(epoch):
         order = tf.data.Dataset.from_tensor_slices(tf.numpy_function(order_of, [epoch], tf.int64))
         return order.enumerate().map(lambda step, indices: (epoch, step, indices))
 
     def batch_of(*key):
-        parts = tf.numpy_function(pictures_of, key, (tf.float32, tf.float32))
-        return tuple(tf.ensure_shape(part, (batch_size, *lab.shape[1:3], 1 + i)) for i, part in enumerate(parts))
+        parts = tf.numpy_function(pictures_of, key, [tf.float32] * len(shapes))
+        parts = [tf.ensure_shape(part, (batch_size, *shape)) for part, shape in zip(parts, shapes, strict=True)]
+        return ((parts[0], parts[2]), parts[1]) if parts[2:] else tuple(parts)
 
     epochs = tf.data.Dataset.counter(first_epoch).flat_map(epoch_of)
     return epochs.map(batch_of, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
@@ -138,9 +164,16 @@ def load_pictures(paths, image_size):
         return np.stack(list(pool.map(lambda path: images.fit(images.load(path), image_size), paths)))
 
 
-def _split(batch):
-    batch = tf.cast(batch, tf.float32) / _FULL
-    return batch[..., :1], batch[..., 1:]
+def split(lab):
+    """Pictures as `load_lab` holds them, int16 (N, S, S, 3) -> lightness and ab, float32, both in [-1, 1]."""
+    lab = np.float32(lab) / np.float32(_FULL)
+    return lab[..., :1], lab[..., 1:]
+
+
+def _inputs_and_ab(lab, features=None):
+    lab = tf.cast(lab, tf.float32) / _FULL
+    lightness, ab = lab[..., :1], lab[..., 1:]
+    return (lightness if features is None else (lightness, tf.cast(features, tf.float32))), ab
 
 
 def _rows(batch):

@@ -198,6 +198,31 @@ def _gamut():
 
 
 @_styled
+def hue_histogram(sets):
+    """Draws the share of all chroma at each hue, 0 red, 90 yellow, 180 green, 270 blue: title -> pictures (N, H, W, 3).
+
+    The last set is drawn in black: let it be the truth. The ribbon below shows the hues. Returns a Figure.
+    """
+    edges = np.arange(0, 361, 10)
+    figure, axes = _canvas(1, 1, (WIDTH, 3.6), layout="constrained")
+    place, hues = axes[0, 0], np.deg2rad(np.arange(360) + 0.5)
+    for index, (title, pictures) in enumerate(sets.items()):
+        a, b = np.moveaxis(color.lab_of(pictures)[..., 1:], -1, 0)
+        chroma, hue = np.hypot(a, b), np.degrees(np.arctan2(b, a)) % 360
+        share = 100 * np.histogram(hue, edges, weights=chroma)[0] / chroma.sum()
+        line = {"color": "black" if index == len(sets) - 1 else PALETTE[index % len(PALETTE)]}
+        place.stairs(share, edges, label=f"{title} (mean chroma {chroma.mean():.1f})", linewidth=1.8, **line)
+    ribbon = color.lab_to_rgb(np.stack([np.full(360, 65.0), 40 * np.cos(hues), 40 * np.sin(hues)], axis=-1))
+    bottom = -0.06 * place.get_ylim()[1]
+    place.imshow(np.clip(ribbon, 0, 1)[None], extent=(0, 360, bottom, 0), aspect="auto")
+    place.set(xlabel="hue (degrees)", ylabel="share of the chroma\nin 10 degrees (%)", xlim=(0, 360))
+    place.set(xticks=range(0, 361, 45), ylim=(bottom, None))
+    place.autoscale(axis="y")
+    place.legend(fontsize=9)
+    return figure
+
+
+@_styled
 def tradeoff_curves(curves, points=None, *, scores=("ciede2000", "ab_wasserstein")):
     """Draws what more color costs: colorfulness ratio against each of `scores`, a line a method. Returns a Figure.
 

@@ -15,12 +15,14 @@ SCORES = {
     "colorfulness_ratio": ("colorfulness ratio → 1", 2),
     "variety_ratio": ("variety ratio → 1", 2),
     "ab_wasserstein": ("ab Wasserstein ↓", 2),
+    "sepia": ("sepia share of chroma", 2),
+    "blue": ("blue share of chroma", 2),
     "psnr": ("PSNR (dB) ↑", 2),
     "ssim": ("SSIM ↑", 3),
     "auc": ("AuC ↑", 3),
     "auc_rebalanced": ("rebalanced AuC ↑", 3),
     "ab_rmse": ("ab RMSE ↓", 2),
-    "sign_agreement": ("sign agreement", 3),
+    "sign_agreement": ("sign agreement (of one color)", 3),
     "clipped_share": ("clipped share", 3),
     "clip_dl": ("mean |ΔL*| of clipping", 3),
 }
@@ -108,15 +110,10 @@ def compare(folder, variant, against, *, score="ciede2000", digest=None):
                 raise ValueError(f"{result['file']}: the same variant, data and seed as {other['file']}")
     rows = []
     for data, found in runs.items():
-        seeds = sorted(set(found.get(variant, {})) & set(found.get(against, {})))
+        seeds, frames = paired(found.get(variant, {}), found.get(against, {}))
         if not seeds:
             continue
-        if len({found[v][s]["data"].get("digest") for v in (variant, against) for s in seeds}) > 1:
-            raise ValueError(f"{data}: {variant} and {against} were scored on different pictures")
-        one, other = (
-            np.mean([pd.read_csv(Path(found[v][s]["file"]).with_name("scores.csv"))[score] for s in seeds], axis=0)
-            for v in (variant, against)
-        )
+        one, other = (np.mean([frame[score] for frame in of], axis=0) for of in frames)
         ratios = [
             np.mean([found[v][s]["scores"]["colorfulness_ratio"]["mean"] for s in seeds]) for v in (variant, against)
         ]
@@ -133,6 +130,19 @@ def compare(folder, variant, against, *, score="ciede2000", digest=None):
     return pd.DataFrame(rows)
 
 
+def paired(one, other):
+    """The scores, picture by picture, of two variants' results {seed: result}, of the seeds that both have.
+
+    Returns the seeds and two lists of DataFrames in their order. Raises ValueError where their pictures differ.
+    """
+    seeds = sorted(set(one) & set(other))
+    if len({of[seed]["data"].get("digest") for of in (one, other) for seed in seeds}) > 1:
+        variants = " and ".join(of[seeds[0]]["variant"] for of in (one, other))
+        raise ValueError(f"{one[seeds[0]]['data']['name']}: {variants} were scored on different pictures")
+    frames = [[pd.read_csv(Path(of[seed]["file"]).with_name("scores.csv")) for seed in seeds] for of in (one, other)]
+    return seeds, frames
+
+
 def _dials(of_seeds):
     """The dials of some seeds in a text: of each the value, or the least and the greatest."""
     ends = {name: sorted(dials[name] for dials in of_seeds)[:: len(of_seeds) - 1 or 1] for name in of_seeds[0]}
@@ -146,7 +156,9 @@ def _cell(runs, name):
     table, decimals = pd.DataFrame(scores), SCORES[name][1]
     shown = {column: f"{value:.{decimals}f}" for column, value in table.mean().items()}
     interval = " [{low}, {high}]".format(**shown) if "low" in shown else ""
-    return shown["mean"] + interval + (f" ± {table['mean'].std():.{decimals}f}" if len(runs) > 1 else "")
+    spread = f" ± {table['mean'].std():.{decimals}f}" if len(runs) > 1 else ""
+    constant = f" ({runs[0]['constant_sign_agreement']:.3f})" if name == "sign_agreement" else ""
+    return shown["mean"] + interval + spread + constant
 
 
 def markdown(frame):

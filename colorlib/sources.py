@@ -1,5 +1,9 @@
 """Where pictures come from: a named set, a folder, a .tar, .tar.gz or .zip -> (name, content) of each.
 
+A folder without pictures may hold videos, <speaker>/<video>/<clip>.mp4 or deeper, or <speaker>.mp4; what comes are
+their frames, named <speaker>/<video>/<clip>.mp4@00002.0s. Videos beside pictures are left out: a phone keeps both of
+one moment, and the two would not share a group.
+
 Archives are read, never unpacked, so a member named /etc/x.jpg or ../x.jpg is harmless: its name is a label.
 Archives of named sets are downloaded once to data/raw, and checked.
 """
@@ -7,6 +11,7 @@ Archives of named sets are downloaded once to data/raw, and checked.
 import difflib
 import hashlib
 import http.client
+import itertools
 import os
 import shutil
 import tarfile
@@ -29,6 +34,7 @@ FLOWERS = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz"
 DOWNLOADS = {"flowers": (FLOWERS, "52808999861908f626f3c1f4e79d11fa")}  # name -> address, md5
 CELEBA = "img_align_celeba.zip"
 CELEBA_PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+VIDEOS = frozenset(".mp4 .m4v .mov .mkv .webm .avi".split())
 SCENES = 2000  # pictures of "scenes" where no limit is given
 SCENES_A_WORKER = 300  # below that, painting them takes no longer than a process takes to start
 MAX_BYTES = 2**28  # of one picture file: an archive may promise to unpack to anything
@@ -45,7 +51,8 @@ def locate(source, role, limit, raw):
     """Finds what a source is without reading its pictures: (label, identity, entries).
 
     The identity, fit for JSON, changes whenever the pictures might. `entries()` returns (count, generator of
-    (name, content)), where content is bytes, a uint8 picture, or the ImageError met while reading it.
+    (name, content)), where content is bytes, a uint8 picture, or the ImageError met while reading it; frames of
+    videos come as (name, content, speaker), and their count is what the headers promise.
     Raises SourceError for a source that is unknown, missing or empty; `entries` also for one that is unreadable.
     """
     if source == "scenes":
@@ -62,10 +69,13 @@ def locate(source, role, limit, raw):
     if path.is_dir():
         found = [(file.relative_to(path).as_posix(), file) for file in sorted(path.rglob("*")) if file.is_file()]
         files = [(name, file) for name, file in found if is_picture(name)]
-        stats = [(name, file.stat().st_size, file.stat().st_mtime_ns) for name, file in files]
+        videos = [] if files else [(name, file) for name, file in found if is_picture(name, VIDEOS)]
+        stats = [(name, file.stat().st_size, file.stat().st_mtime_ns) for name, file in files or videos]
+        identity, label = [str(path.resolve()), stats], path.resolve().name or "root"
+        if videos:
+            return label, identity, lambda: _filmed(videos, limit, path)
         chosen = _choose(files, limit, path)
-        identity = [str(path.resolve()), stats]
-        return path.resolve().name or "root", identity, lambda: (len(chosen), _read(chosen))
+        return label, identity, lambda: (len(chosen), _read(chosen))
     if path.is_file():
         stat = path.stat()
         if not stat.st_size:
@@ -94,18 +104,18 @@ def name_hash(name):
     return hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def is_picture(name):
-    """Tells picture files by suffix; hidden ones and a Mac's shadow copies (__MACOSX, ._x) are none."""
+def is_picture(name, extensions=images.EXTENSIONS):
+    """Tells picture files (or others) by suffix; hidden ones and a Mac's shadow copies (__MACOSX, ._x) are none."""
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return bool(parts) and not hidden and os.path.splitext(parts[-1])[1].lower() in images.EXTENSIONS
+    return bool(parts) and not hidden and os.path.splitext(parts[-1])[1].lower() in extensions
 
 
 def _choose(entries, limit, where):
     """Keeps at most `limit` of the (name, content) entries, those whose names hash lowest, in their order."""
     if not entries:
         known = " ".join(sorted(images.EXTENSIONS))
-        raise SourceError(f"{where}: no pictures in it (looked for {known})")
+        raise SourceError(f"{where}: no pictures in it (looked for {known}; in a folder also for videos)")
     if limit is None or limit >= len(entries):
         return entries
     highest = sorted(name_hash(name) for name, _ in entries)[limit - 1]
@@ -123,6 +133,37 @@ def _read(chosen):
         except OSError as error:  # not allowed, or gone by now: the others may be fine
             content = images.ImageError(name, error.strerror or str(error))
         yield name, content
+
+
+def _filmed(videos, limit, where):
+    """Lists the frames of videos: (count, generator of (name, picture or ImageError, speaker))."""
+    from colorlib import video  # FFmpeg, which no other source needs
+
+    promised = []
+    for name, file in tqdm(videos, desc="reading the headers of videos", delay=2):
+        promised += [(_moment(name, index * video.EVERY), (name, file)) for index in range(video.count(file))]
+    chosen = _choose(promised, limit, where)
+    return len(chosen), _frames(chosen, video.frames, limit is None)
+
+
+def _frames(chosen, decode, every_one):
+    for (name, file), planned in itertools.groupby(chosen, lambda entry: entry[1]):
+        wanted = {moment for moment, _ in planned}
+        last = max(wanted)
+        speaker = name.split("/")[0] if "/" in name else Path(name).stem
+        try:
+            for seconds, picture in decode(file):
+                moment = _moment(name, seconds)
+                if every_one or moment in wanted:  # a header may promise fewer than there are
+                    yield moment, picture, speaker
+                if moment >= last and not every_one:
+                    break
+        except images.ImageError as error:
+            yield name, error, speaker
+
+
+def _moment(name, seconds):
+    return f"{name}@{seconds:07.1f}s"  # sorted, they are in the order of time
 
 
 def _archive(path, limit):

@@ -13,14 +13,16 @@ import math
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
+import sys
 import time
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from colorlib import files
+from colorlib import color, files, images
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _CODE = ("colorlib", ":!colorlib/weights/vivid.*", ":(glob)notebooks/*.ipynb", "notebooks/profiles")  # makes results
@@ -44,11 +46,15 @@ class Checkpoint(keras.callbacks.Callback):
     optimizer and loss: checkpoints of other settings are removed, with a notice, never taken up. `history` is
     {name: [one value an epoch]}, with the epoch's `seconds`. Shows a progress bar. A loss or score that is no longer
     finite ends the run with a FloatingPointError.
+
+    The weights of the epoch with the lowest `val_loss` are kept, and those of the epochs named in `keep`; `load` brings
+    them back. With `patience`, the run ends after so many epochs without a lower `val_loss`, and `settings` must say
+    how many `epochs` there are at most.
     """
 
-    def __init__(self, folder, settings):
+    def __init__(self, folder, settings, *, patience=None, keep=()):
         super().__init__()
-        self.folder = pathlib.Path(folder)
+        self.folder, self.patience, self.keep = pathlib.Path(folder), patience, keep
         self.settings = json.loads(json.dumps(settings))  # as the file will have them: lists, no tuples
         self.history = {}
         self._bar = tqdm(disable=True)
@@ -79,15 +85,16 @@ class Checkpoint(keras.callbacks.Callback):
                     variable.assign(value)
                 continue
             self.history = {name: values[:done] for name, values in history.items()}
+            self._keep(done)
             print(f"{self.folder}: taken up after epoch {done}; to train anew, remove this folder")
-            return done
+            return self.settings["epochs"] if self._stalled(done) else done
         print(f"{self.folder}: no checkpoint can be read; starting anew")
         return 0
 
     def _of_this_run(self):
         """Makes the folder, and clears it of another run's checkpoints."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        note, stale = self.folder / "settings.json", list(self.folder.glob("epoch-*.weights.h5"))
+        note, stale = self.folder / "settings.json", list(self.folder.glob("*-*.weights.h5"))
         if stale and (not note.is_file() or json.loads(note.read_text()) != self.settings):
             print(f"{self.folder}: its checkpoints are of other settings; starting anew")
             for path in stale:
@@ -128,13 +135,80 @@ class Checkpoint(keras.callbacks.Callback):
         for old in self.folder.glob("epoch-*.weights.h5"):
             if old.name not in names:  # later ones too: damaged, or of a run before
                 old.unlink()
+        self._keep(epoch + 1)
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
         self._bar.update()
+        if self._stalled(epoch + 1):
+            self.model.stop_training = True
+
+    @property
+    def best_epoch(self):
+        """The epoch, counted from 1, with the lowest `val_loss` so far; None where none was measured."""
+        losses = self.history.get("val_loss", [])
+        return 1 + int(np.argmin(losses)) if losses else None
+
+    def load(self, model, epoch=None):
+        """Loads weights and optimizer of `epoch`, one of `keep`, or of `best_epoch` into the model that was trained."""
+        model.load_weights(self._kept(epoch or self.best_epoch))
+
+    def _kept(self, epoch):
+        return self.folder / f"kept-{epoch:03}.weights.h5"
+
+    def _keep(self, epoch):
+        """Keeps the epoch's weights if they are to be kept, and drops what was the best before."""
+        wanted = {self._kept(number) for number in (*self.keep, self.best_epoch) if number}
+        kept = self._kept(epoch)
+        if kept in wanted and not kept.is_file():
+            partial = self.folder / ".partial-kept.weights.h5"
+            shutil.copyfile(self.folder / f"epoch-{epoch:03}.weights.h5", partial)
+            os.replace(partial, kept)
+        for old in set(self.folder.glob("kept-*.weights.h5")) - wanted:
+            old.unlink()
+
+    def _stalled(self, epoch):
+        return self.patience is not None and epoch - (self.best_epoch or epoch) >= self.patience
 
     @property
     def minutes(self):
         """The minutes trained so far, resumed runs included."""
         return sum(self.history.get("seconds", [])) / 60
+
+
+class Preview(keras.callbacks.Callback):
+    """Every so many epochs writes preview-NNN.png into `folder`: the original, the grey and the predicted pictures.
+
+    `colorizer` is the model from lightness to ab, `truth` a few 8-bit pictures (N, S, S, 3), side by side in the file.
+    In a notebook the newest is shown while the run goes on.
+    """
+
+    def __init__(self, folder, colorizer, truth, *, every=10):
+        super().__init__()
+        self.folder, self.colorizer, self.truth, self.every = pathlib.Path(folder), colorizer, truth, every
+        self._shown = None
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes the picture, if it is time."""
+        if (epoch + 1) % self.every:
+            return
+        lightness, ab = color.from_uint8(self.truth)
+        predicted = keras.ops.convert_to_numpy(self.colorizer(lightness, training=False))
+        rows = [self.truth, *(color.render(lightness, of)[0] for of in (0 * ab, predicted))]
+        path = self.folder / f"preview-{epoch + 1:03}.png"
+        images.save(np.concatenate([np.concatenate(row, axis=1) for row in rows]), path)
+        if "ipykernel" in sys.modules:
+            from IPython.display import Image, display
+
+            image = Image(path.read_bytes())
+            self._shown = self._shown or display(image, display_id=True)
+            self._shown.update(image)
+
+    @property
+    def pictures(self):
+        """{epoch: predicted pictures (N, S, S, 3)}, those written before a restart included."""
+        rows = {int(path.stem[8:]): images.load(path) for path in sorted(self.folder.glob("preview-*.png"))}
+        return {
+            epoch: np.stack(np.split(row, len(self.truth), 1))[:, -row.shape[0] // 3 :] for epoch, row in rows.items()
+        }
 
 
 def _signature(model):

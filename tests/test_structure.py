@@ -16,12 +16,13 @@ PACKAGE = pathlib.Path(colorlib.__file__).parent
 # Each row may import from the rows above it only; a folder counts as one module.
 LAYERS = (
     {"color", "files"},
-    {"baselines", "bootstrap", "images", "losses", "metrics", "models", "scenes"},
+    {"baselines", "images", "losses", "metrics", "scenes", "transfer"},
+    {"models", "video"},
     {"sources", "pipeline"},
-    {"catalog", "video"},
+    {"catalog", "features"},
     {"training", "colorize", "evaluate"},
     {"results", "dials"},
-    {"report"},
+    {"report", "claims"},
     {"__main__", "weights"},
 )
 LEVELS = {module: level for level, modules in enumerate(LAYERS) for module in modules}
@@ -115,7 +116,7 @@ def test_the_library_does_not_know_the_runner_of_the_notebooks():
 
 def test_the_runner_of_the_notebooks_stays_small():
     runner = sorted((PACKAGE.parent / "notebooks" / "runner").glob("*.py"))
-    assert len(runner) == 6 and sum(map(code_lines, runner)) < 700
+    assert len(runner) == 7 and sum(map(code_lines, runner)) < 700
 
 
 def test_code_lines_leave_out_what_is_no_code(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import skimage.data
 
 from colorlib import color, colorize, models
-from colorlib.weights import train
+from notebooks.runner import ship
 
 SHIPPED = colorize.WEIGHTS
 
@@ -27,7 +27,7 @@ def test_saving_small_keeps_the_predictions(colorizer, tmp_path):
     lightness = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 1)).astype(np.float32)
     before = keras.ops.convert_to_numpy(colorizer(lightness))
     small = tmp_path / "small.keras"
-    train.save_small(colorizer, small)
+    ship.save_small(colorizer, small)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plain.keras", "small.keras"]
     assert small.stat().st_size < 2 / 3 * (tmp_path / "plain.keras").stat().st_size
     loaded = colorize.load(small)
@@ -47,7 +47,7 @@ def test_an_interrupted_save_leaves_the_weights_of_before(colorizer, tmp_path, m
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
         patch.setattr(zipfile.ZipFile, "writestr", full)
-        train.save_small(colorizer, path)
+        ship.save_small(colorizer, path)
     assert path.read_bytes() == b"of before"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -1,7 +1,27 @@
-"""The colorizers. Each builder returns a `keras.Model` from lightness (B, H, W, 1) to ab (B, H, W, 2)."""
+"""The colorizers. Each builder returns a `keras.Model` from lightness (B, H, W, 1) to ab (B, H, W, 2).
 
+Called with the published size alone, a builder of a published system returns the published network.
+"""
+
+from colorlib.models.autoencoders import conv_autoencoder, face_autoencoder, simple_conv_autoencoder, skip_autoencoder
+from colorlib.models.blocks import with_lightness
+from colorlib.models.pretrained import fusion_colorizer, resnet50_colorizer, vgg16_colorizer
 from colorlib.models.unet import unet
 from colorlib.models.vanilla import vanilla_autoencoder
 from colorlib.models.vivid import bin_logits, regression_colorizer, vivid_colorizer
 
-__all__ = ["bin_logits", "regression_colorizer", "unet", "vanilla_autoencoder", "vivid_colorizer"]
+__all__ = [
+    "bin_logits",
+    "conv_autoencoder",
+    "face_autoencoder",
+    "fusion_colorizer",
+    "regression_colorizer",
+    "resnet50_colorizer",
+    "simple_conv_autoencoder",
+    "skip_autoencoder",
+    "unet",
+    "vanilla_autoencoder",
+    "vgg16_colorizer",
+    "vivid_colorizer",
+    "with_lightness",
+]

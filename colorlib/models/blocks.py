@@ -52,3 +52,10 @@ def joining_decoder(x, picture, filters):
     for width in (filters // 2, filters // 4):
         x = leaky(x, width)
     return layers.Conv2D(2, 3, padding="same", activation="tanh")(x)
+
+
+def with_lightness(colorizer):
+    """The colorizer with the lightness it read before its ab: (S, S, 1) to (S, S, 3), for `losses.perceptual`."""
+    return keras.Model(
+        colorizer.input, layers.Concatenate()([colorizer.input, colorizer.output]), name="with_lightness"
+    )

@@ -1,1 +1,1 @@
-"""The colorizer that ships: vivid.keras, vivid.json (how it was trained and what it scores), and its trainer."""
+"""The colorizer that ships: vivid.keras, and vivid.json (how it was trained and what it scores)."""

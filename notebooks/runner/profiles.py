@@ -25,7 +25,6 @@ from colorlib.catalog import ROLES
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # What every notebook must have, since the runner or the person at `make` sets it.
 REQUIRED = {"profile": str, "source": str, "role": str, "image_size": int, "run_folder": str, "seeds": list}
-PAIRS = {"role": "source", "other_role": "other_source"}  # some notebooks compare two picture sets
 SECTIONS = ("sources", "shared", "notebooks", "results")
 
 
@@ -75,9 +74,8 @@ def parameters(notebook, name):
     for key, kind in REQUIRED.items():
         if not isinstance(defaults.get(key), kind):
             raise ProfileError(f"{name}: the parameters cell lacks `{key}` ({kind.__name__})")
-    for kind in PAIRS.keys() & defaults.keys():
-        if defaults[kind] not in ROLES:
-            raise ProfileError(f"{name}: {kind} {defaults[kind]!r} is none of {', '.join(ROLES)}")
+    if defaults["role"] not in ROLES:
+        raise ProfileError(f"{name}: role {defaults['role']!r} is none of {', '.join(ROLES)}")
     return defaults
 
 
@@ -119,11 +117,11 @@ def plan(name, folder, *, data=None, sets=None, only=(), seeds=None, results=Fal
 
     def run(stem, run_folder, **fixed):
         own = values[stem] | {"profile": name, "run_folder": run_folder} | fixed
-        for kind in PAIRS.keys() & own.keys():
-            if (role := own[kind]) not in filled:
-                filled[role] = _source(role, profile, where, data, sets)
-            own[PAIRS[kind]] = filled[role]
-        return stem, own
+        # A notebook that compares two picture sets names the second by its role, as in landscapes_source.
+        wanted = {"source": own["role"]} | {f"{role}_source": role for role in ROLES if f"{role}_source" in own}
+        for role in set(wanted.values()) - filled.keys():
+            filled[role] = _source(role, profile, where, data, sets)
+        return stem, own | {name: filled[role] for name, role in wanted.items()}
 
     if not results:
         return [run(stem, f"data/runs/{name}/{stem}") for stem in chosen]
@@ -183,7 +181,7 @@ def _check(name, value, defaults, where):
         if type(item) is not type(example) and not (type(example) is float and type(item) is int):
             wanted = f"{type(default).__name__}, such as {default!r}"
             raise ProfileError(f"{where}: {name} = {value!r} is not a {wanted}")
-    if name in PAIRS:
+    if name == "role":
         _check_role(value, where)
 
 

@@ -1,8 +1,8 @@
-"""Trains the colorizer that ships: python -m colorlib.weights.train SOURCE [SOURCE ...] [--epochs 11].
+"""Trains the colorizer that ships: python -m notebooks.runner.ship SOURCE [SOURCE ...] [--epochs 11].
 
 Each source is a name, a folder, a .tar or a .zip; `--sets FOLDER` takes the one of each role there. Trains on the
 training splits together, chooses the dials on the validation splits, scores each source's test split, and writes
-vivid.keras and vivid.json beside this file. A run that stops is resumed by the same command; checkpoints lie in
+vivid.keras and vivid.json into colorlib/weights. A run that stops is resumed by the same command; checkpoints lie in
 data/runs/weights.
 """
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from colorlib import catalog, color, colorize, dials, evaluate, images, losses, models, pipeline, sources, training
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent.parent / "colorlib" / "weights"
 IMAGE_SIZE, BATCH_SIZE, SEED, RATE = 64, 32, 0, 2e-3
 CHOSEN_ON, PRIOR_FROM = 64, 500  # pictures of each source
 WORKING_SIZES = (48, 64, 80, 96, 128)  # pixels of the short side; `colorize.SHORT_SIDE` is the best of them

@@ -1,0 +1,75 @@
+"""Features of frozen networks, computed once for each picture and kept on disk beside the pictures."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from colorlib import files, pipeline
+
+BATCH_SIZE = 32
+
+
+def cached(backbone, lab, folder):
+    """Features of the pictures `lab` (N, S, S, 3), as `pipeline.load_lab` makes them: a float16 memory map (N, ...).
+
+    `backbone` is a `keras.Model` from lightness. They lie in `folder`/KEY/features.npy; the key follows from the
+    backbone's configuration (its preprocessing too), its weights and the pictures' lightness, so another network,
+    another set or other weights are computed anew, and never mistaken. What was interrupted goes on after the last
+    whole batch. Shows a progress bar.
+    """
+    key = _key(backbone, lab)
+    place = Path(folder) / "-".join(text[:10] for text in key.values())
+    whole, part, note = (place / name for name in ("features.npy", "features.part.npy", "progress.json"))
+    shape = (len(lab), *backbone.output_shape[1:])
+    if (found := _open(whole, shape, "r")) is not None and _read(note) == {**key, "done": len(lab)}:
+        return found
+    done = _read(note).pop("done", 0) if part.is_file() else 0
+    if {**key, "done": done} != _read(note) or (features := _open(part, shape, "r+")) is None:
+        done = 0
+        place.mkdir(parents=True, exist_ok=True)
+        features = np.lib.format.open_memmap(part, "w+", np.float16, shape)
+    with tqdm(total=len(lab), initial=done, desc="features", unit=" pictures", delay=2, leave=False) as progress:
+        for start in range(done, len(lab), BATCH_SIZE):
+            batch = pipeline.split(lab[start : start + BATCH_SIZE])[0]
+            features[start : start + len(batch)] = backbone.predict_on_batch(batch)
+            features.flush()  # before it is said to be there
+            files.write(note, json.dumps({**key, "done": start + len(batch)}))
+            progress.update(len(batch))
+    part.replace(whole)
+    return _open(whole, shape, "r")
+
+
+def _key(backbone, lab):
+    """Digests of the backbone's configuration, of its weights and of the pictures' lightness."""
+    # Keras counts up the names of layers and tensors, from one model to the next.
+    config = re.sub(r'_\d+"', '"', json.dumps(backbone.get_config(), default=str))
+    weights = hashlib.sha256()
+    for weight in backbone.weights:
+        weights.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)))
+    pictures = hashlib.sha256(np.ascontiguousarray(lab[..., 0]))
+    digests = {"backbone": hashlib.sha256(config.encode()), "weights": weights, "pictures": pictures}
+    return {name: digest.hexdigest() for name, digest in digests.items()}
+
+
+def _open(path, shape, mode):
+    """Maps a file of features; None where there is none of that shape, or it was cut short."""
+    try:
+        found = np.load(path, mmap_mode=mode)
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError, EOFError) as error:
+        print(f"{path} cannot be read ({error}); computing it anew")
+        return None
+    return found if found.shape == shape and found.dtype == np.float16 else None
+
+
+def _read(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}

@@ -1,0 +1,83 @@
+"""The published networks on a backbone trained on ImageNet: VGG16 (1), InceptionResNetV2 (2) and ResNet50 (3).
+
+Each takes lightness (S, S, 1) in [-1, 1] to ab (S, S, 2) in [-1, 1] by tanh, and is composed of two layers: "backbone",
+the injected model from lightness to features (see `transfer`), and "head", which is trained. A head reads lightness
+and features; it can be trained alone on features that were computed once (see `features`), and shares its weights
+with the colorizer.
+"""
+
+from keras import Input, Model, layers
+
+from colorlib import transfer
+from colorlib.models.blocks import decoder, encoder, joining_decoder, lightness_input
+
+
+def _compose(image_size, stride, backbone, make_head, name):
+    inputs = lightness_input(image_size, stride)
+    if backbone.input_shape[1:] != inputs.shape[1:]:
+        raise ValueError(f"the backbone reads {backbone.input_shape[1:]}, the pictures are {inputs.shape[1:]}")
+    features = Input(backbone.output_shape[1:], name="features")
+    seen = Input(inputs.shape[1:], name="lightness")
+    head = Model([seen, features], make_head(seen, features), name="head")
+    backbone = Model(backbone.input, backbone.output, name="backbone")
+    return Model(inputs, head([inputs, backbone(inputs)]), name=name)
+
+
+def vgg16_colorizer(image_size, backbone=None, *, filters=256):
+    """System 1's second network (UPC 2020), published at 224x224: a decoder on a frozen backbone's feature map.
+
+    3x3 and ReLU: f, f/2, f/4, f/8, f/16, 2, the side doubling after the last of them, as often as the backbone's map
+    (S/2^n) needs; on VGG16, five times. Without a `backbone`: VGG16 with random weights. With 256 filters on VGG16:
+    1,572,114 trainable parameters. Raises ValueError for a backbone whose map does not lead back to S.
+    """
+    backbone = backbone or transfer.imagenet_backbone("vgg16", image_size=image_size, weights=None)
+    widths = [filters // 2**i for i in range(5)]
+
+    def make_head(lightness, features):
+        doublings = (image_size // features.shape[1]).bit_length() - 1
+        if features.shape[1] * 2**doublings != image_size or doublings > len(widths):
+            raise ValueError(f"a feature map of side {features.shape[1]} cannot be doubled to {image_size} pixels")
+        return decoder(features, widths, doubled=range(len(widths) + 1 - doublings, len(widths) + 1))
+
+    return _compose(image_size, 1, backbone, make_head, "vgg16_colorizer")
+
+
+def fusion_colorizer(image_size, embedder=None, *, filters=64):
+    """System 2's fusion network (UPV, after Wallner 2017 and Iizuka et al. 2016), published at 256x256.
+
+    Encoder of stride 8; the embedding, a vector, repeated at every place and joined; 1x1 to 4f; decoder 2f up, f up,
+    f/2, f/4, 2 up. Without an `embedder`: InceptionResNetV2 with its top (1000) and random weights. With 64 filters and
+    1000 numbers: 6,541,202 parameters beside the frozen network's.
+    """
+    embedder = embedder or transfer.imagenet_embedder("inception_resnet_v2", image_size=image_size, weights=None)
+
+    def make_head(lightness, embedding):
+        x = encoder(lightness, filters)
+        side, channels = x.shape[1], embedding.shape[1]
+        everywhere = layers.UpSampling2D(side)(layers.Reshape((1, 1, channels))(embedding))
+        x = layers.Conv2D(4 * filters, 1, activation="relu")(layers.Concatenate()([x, everywhere]))
+        return decoder(x, (2 * filters, filters, filters // 2, filters // 4), doubled=(0, 1, 4))
+
+    return _compose(image_size, 8, embedder, make_head, "fusion_colorizer")
+
+
+def resnet50_colorizer(image_size, backbone=None, *, filters=128, frozen=10):
+    """System 3's transfer network, published at 128x128: ResNet50 to the end of conv2_block1, then its own decoder.
+
+    The first `frozen` layers of the backbone's network stay as they are, the others are trained. 3x3, LeakyReLU and
+    BatchNorm: up f, up f/2, the input (three channels) joined, f/2, f/4, 2. Without a `backbone`: ResNet50 with random
+    weights. With 128 filters: 514,338 parameters. Raises ValueError for a backbone whose stride is not 4.
+    """
+    if backbone is None:
+        backbone = transfer.imagenet_backbone("resnet50", image_size=image_size, layer="conv2_block1_out", weights=None)
+    if backbone.output_shape[1] * 4 != image_size:
+        raise ValueError(f"a feature map of side {backbone.output_shape[1]} is not {image_size} / 4")
+    network = backbone.get_layer("network")
+    network.trainable = True
+    for layer in network.layers[:frozen]:
+        layer.trainable = False
+
+    def make_head(lightness, features):
+        return joining_decoder(features, layers.Concatenate()([lightness] * 3), filters)
+
+    return _compose(image_size, 4, backbone, make_head, "resnet50_colorizer")

@@ -1,0 +1,113 @@
+"""Videos -> frames: how system 1's faces were picked from VoxCeleb2, one frame every two seconds.
+
+What is hard about videos is decided here once, as `images` does for pictures. Times come from the presentation
+timestamps, so a variable rate and a late start do no harm. Frames stand upright, mirrored where the file says so.
+Colors are converted as tagged: BT.601, 709 or 2020, limited or full range, 8 bits or more.
+"""
+
+import contextlib
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from colorlib import images
+
+EVERY = 2.0  # seconds, as in system 1's data set
+# MP4 is of the first, WebM of the second. FFmpeg knows others that would read further files or addresses (concat, HLS).
+_OPTIONS = {"format_whitelist": "mov,matroska,avi"}
+_HDR = {16: "PQ", 18: "HLG"}  # transfer functions, ITU-T H.273 table 3
+_DAY = 86_400  # seconds: a damaged header may promise any length
+
+
+def frames(path, *, every=EVERY):
+    """Yields (seconds, picture) of a video at 0, every, 2 * every ... seconds: upright uint8 RGB (H, W, 3).
+
+    A time's picture is the one shown then, the last whose timestamp is not later; times count from the first frame.
+    A frame that stays on over several of the times comes once, for the first of them. Pixels that are not square
+    stay so. Memory holds a frame or two. (H.264 in .avi, which stores no such timestamps, may be off by a few frames.)
+
+    Raises ValueError where `every` is not above 0, and `images.ImageError`, naming the file and the reason: missing,
+    empty, no video, too large, HDR (it needs tone mapping, and a guess would give colors nobody saw), or damaged,
+    after the frames before the damage. A file cut off in a format that needs no end (.mkv) is a shorter video.
+    """
+    step = Fraction(str(every))
+    if step <= 0:
+        raise ValueError(f"one frame every {every} seconds: there must be time between two")
+    due = sound = Fraction(0)
+    with _opened(path) as stream:
+        try:
+            for begin, end, frame in _shown(stream):
+                if frame.is_corrupt:  # what follows is predicted from it
+                    raise av.FFmpegError(0, "a frame with errors")
+                due, sound = max(due, math.ceil(begin / step) * step), begin
+                if due < end:
+                    yield float(due), _upright(frame)
+                    due += step
+        except av.FFmpegError as error:
+            raise images.ImageError(str(path), f"damaged after {float(sound):.1f} s ({error.strerror})") from error
+
+
+def count(path):
+    """Tells how many frames a header promises, one every EVERY seconds, 1 if unreadable; there may be more or fewer."""
+    seconds = 0
+    with contextlib.suppress(images.ImageError), _opened(path) as stream:
+        seconds = (stream.container.duration or 0) / av.time_base
+    return max(1, math.ceil(min(seconds, _DAY) / EVERY))
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """Opens a file and gives its video stream. Raises ImageError where there is none to be read."""
+    try:
+        if not Path(path).stat().st_size:
+            raise images.ImageError(str(path), "the file is empty")
+        # Absolute: a colon in a relative path would name a protocol.
+        container = av.open(Path(path).absolute(), options=_OPTIONS, metadata_errors="replace")
+    except OSError as error:
+        raise images.ImageError(str(path), (error.strerror or str(error)).lower()) from error
+    except av.FFmpegError as error:
+        reason = "not a video, or cut off (known: MP4, MOV, Matroska, WebM, AVI)"
+        raise images.ImageError(str(path), reason) from error
+    with container:
+        cover = av.stream.Disposition.attached_pic
+        found = [each for each in container.streams.video if each.codec_context and not each.disposition & cover]
+        if not found:
+            raise images.ImageError(str(path), "no video in it that could be decoded")
+        if (pixels := found[0].width * found[0].height) > images.MAX_PIXELS:
+            raise images.ImageError(str(path), f"{pixels:,} pixels are more than the {images.MAX_PIXELS:,} allowed")
+        if kind := _HDR.get(found[0].codec_context.color_trc):
+            raise images.ImageError(str(path), f"HDR ({kind}): convert it to standard range")
+        yield found[0]
+
+
+def _shown(stream):
+    """Yields (begin, end, frame) of all frames: from when until when each is shown, in seconds since the first."""
+    tick, held = Fraction(stream.time_base), None
+    for frame in stream.container.decode(stream):
+        if held is None:
+            first = begin = frame.pts or 0
+        else:
+            end = begin if frame.pts is None else frame.pts
+            yield (begin - first) * tick, (end - first) * tick, held
+            begin = end
+        held = frame
+    if held is None:
+        raise av.FFmpegError(0, "it has no frames")
+    yield (begin - first) * tick, (begin - first + max(held.duration or 0, 1)) * tick, held
+
+
+def _upright(frame):
+    """Turns a decoded frame into uint8 RGB (H, W, 3), turned and mirrored as its display matrix says."""
+    # Untagged (2 in ITU-T H.273), swscale takes BT.601 for any size, players take BT.709 for high definition.
+    space = "ITU709" if frame.colorspace == 2 and frame.height > 576 else None
+    picture = frame.to_ndarray(format="rgb24", src_colorspace=space)
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return picture
+    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32)  # x' = a x + c y, y' = b x + d y (libavutil/display.h)
+    if abs(b) > abs(a):  # a quarter turn
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

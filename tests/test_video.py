@@ -1,0 +1,379 @@
+"""Frames of videos that the tests encode: a number in the pixels of each tells which frame was taken."""
+
+import collections
+import csv
+import hashlib
+import os
+import struct
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from colorlib import catalog, images, sources, video
+
+WIDTH, HEIGHT = 64, 48
+COLORS = np.array([[200, 40, 40], [40, 180, 60], [50, 60, 200], [220, 200, 40], [128, 128, 128], [180, 60, 180]])
+STRIPES = np.repeat(COLORS, 16, axis=0)[None].repeat(48, axis=0).astype(np.uint8)  # (48, 96, 3)
+
+
+def coded(number):
+    """A picture that shows a number below 256 in binary, a column of 8 pixels a digit, and survives compression."""
+    digits = number >> np.arange(8) & 1
+    return np.broadcast_to(np.repeat(255 * digits, 8)[None, :, None], (HEIGHT, WIDTH, 3)).astype(np.uint8)
+
+
+def number_in(picture, threshold=127):
+    digits = picture.reshape(len(picture), 8, -1).mean(axis=(0, 2)) > threshold
+    return int(digits @ (1 << np.arange(8)))
+
+
+def film(path, pictures, *, times=None, codec="libx264", pixels="yuv420p", tags=(), options=(), **muxer):
+    """Encodes pictures, 10 a second or at `times` in milliseconds, and returns the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(path, "w", **muxer) as container:
+        stream = container.add_stream(codec, rate=10, options=dict(options))
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], pixels
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for name, value in dict(tags).items():
+            setattr(stream.codec_context, name, value)
+        for index, picture in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(picture)
+            if tags:
+                how = {"dst_colorspace": dict(tags)["colorspace"], "dst_color_range": dict(tags)["color_range"]}
+                frame = frame.reformat(format=pixels, **how)
+            frame.pts, frame.time_base = times[index] if times is not None else 100 * index, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def numbers(path, **options):
+    return [(seconds, number_in(picture)) for seconds, picture in video.frames(path, **options)]
+
+
+def reason(path):
+    with pytest.raises(images.ImageError) as caught:
+        list(video.frames(path))
+    assert caught.value.name == str(path)
+    return caught.value.reason
+
+
+def rows(folder, table="manifest.csv"):
+    with open(folder / table, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def prepare(source, folder, **options):
+    return catalog.prepare(source, role="faces", folder=folder / "data" / "processed", **options)
+
+
+# Which frame
+
+
+@pytest.mark.parametrize(
+    ("file", "codec"),
+    [("a.mp4", "libx264"), ("a.m4v", "mpeg4"), ("a.mov", "libx264"), ("a.MKV", "libx264"), ("a.webm", "libvpx-vp9")],
+)
+def test_a_constant_rate_gives_every_twentieth_frame(tmp_path, file, codec):
+    path = film(tmp_path / file, [coded(index) for index in range(45)], codec=codec)
+    assert numbers(path) == [(0, 0), (2, 20), (4, 40)]
+    assert video.count(path) == 3
+
+
+def test_mpeg4_in_avi_with_frames_out_of_order(tmp_path):
+    film(tmp_path / "a.avi", [coded(index) for index in range(30)], codec="mpeg4", options={"bf": "2"})
+    assert numbers(tmp_path / "a.avi", every=0.5) == [(k / 2, 5 * k) for k in range(6)]
+
+
+@pytest.mark.parametrize("file", ["a.mp4", "a.mkv"])
+@pytest.mark.parametrize("start", [0, 5000])
+def test_a_variable_rate_gives_the_frame_shown_at_each_time(tmp_path, file, start):
+    gaps = np.random.default_rng(start).choice([20, 40, 130, 700], 58)
+    times = np.concatenate([[0], np.cumsum(gaps)])
+    times = np.append(times, 500 * (times[-1] // 500 + 1))
+    path = film(tmp_path / file, [coded(index) for index in range(60)], times=[int(start + time) for time in times])
+    expected, before = [], None
+    for moment in range(0, int(times[-1]) + 1, 500):
+        shown = int(np.flatnonzero(times <= moment)[-1])
+        if shown != before:  # one that is still on is not taken twice
+            expected.append((moment / 1000, shown))
+        before = shown
+    assert numbers(path, every=0.5) == expected
+    assert len({number for _, number in expected}) > 10
+
+
+def test_a_tenth_of_a_second_is_exact(tmp_path):
+    path = film(tmp_path / "a.mp4", [coded(index) for index in range(30)])
+    assert numbers(path, every=0.1) == [(k / 10, k) for k in range(30)]
+
+
+def test_a_picture_that_stays_is_taken_once_and_the_time_goes_on(tmp_path):
+    path = film(tmp_path / "a.mkv", [coded(index) for index in range(4)], times=[0, 2100, 9000, 10_900])
+    assert numbers(path) == [(0, 0), (4, 1), (10, 2)]
+
+
+@pytest.mark.parametrize("count", [1, 5, 19])
+def test_a_video_shorter_than_the_step_gives_its_first_frame(tmp_path, count):
+    assert numbers(film(tmp_path / "a.mp4", [coded(7 + index) for index in range(count)])) == [(0, 7)]
+
+
+@pytest.mark.parametrize("every", [0, -2, float("nan"), float("inf")])
+def test_a_step_without_time_is_refused(tmp_path, every):
+    path = film(tmp_path / "a.mp4", [coded(0)])
+    with pytest.raises(ValueError, match=r"there must be time between two|Invalid literal"):
+        next(video.frames(path, every=every))
+
+
+def test_frames_are_decoded_as_they_are_asked_for(tmp_path, monkeypatch):
+    path = film(tmp_path / "a.mp4", [coded(index) for index in range(90)])
+    shown, seen = video._shown, []
+    monkeypatch.setattr(video, "_shown", lambda stream: (seen.append(1) or each for each in shown(stream)))
+    generator = video.frames(path)
+    next(generator), next(generator)
+    assert len(seen) == 21
+    generator.close()
+
+
+# What it looks like
+
+
+@pytest.mark.parametrize("space", [av.video.reformatter.Colorspace.ITU601, av.video.reformatter.Colorspace.ITU709])
+@pytest.mark.parametrize("span", [av.video.reformatter.ColorRange.MPEG, av.video.reformatter.ColorRange.JPEG])
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le"])
+def test_colors_are_those_that_were_filmed(tmp_path, space, span, pixels):
+    tags = {"colorspace": space, "color_range": span}
+    path = film(tmp_path / "a.mp4", [STRIPES] * 3, pixels=pixels, tags=tags, options={"crf": "4"})
+    ((_, picture),) = video.frames(path)
+    assert picture.dtype == np.uint8 and picture.shape == STRIPES.shape
+    assert np.abs(picture[24, 8::16].astype(int) - COLORS).max() <= 4
+
+
+@pytest.mark.parametrize(("height", "space"), [(48, "ITU601"), (640, "ITU709")])
+def test_untagged_colors_follow_the_size(tmp_path, height, space):
+    picture = np.broadcast_to(STRIPES[:1], (height, *STRIPES.shape[1:]))
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture)).reformat(format="yuv420p", dst_colorspace=space)
+    frame.colorspace, frame.pts, frame.time_base = 2, 0, Fraction(1, 10)
+    with av.open(tmp_path / "a.mp4", "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "4"})
+        stream.height, stream.width, stream.pix_fmt = height, 96, "yuv420p"
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    ((_, picture),) = video.frames(tmp_path / "a.mp4")
+    assert np.abs(picture[24, 8::16].astype(int) - COLORS).max() <= 4
+
+
+def display_matrix(a, b, c, d):
+    return struct.pack(">9i", *(65536 * each for each in (a, b, 0, c, d, 0, 0, 0)), 2**30)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "upright"),
+    [
+        ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),  # a phone held upright: a quarter turn clockwise
+        ((0, -1, 1, 0), lambda picture: np.rot90(picture, 1)),
+        ((-1, 0, 0, -1), lambda picture: np.rot90(picture, 2)),
+        ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),  # mirrored, as some front cameras
+        ((1, 0, 0, -1), lambda picture: picture[::-1]),
+        ((0, 1, 1, 0), lambda picture: picture.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda picture: np.rot90(picture, 2).swapaxes(0, 1)),
+        ((0, 0, 0, 0), lambda picture: picture),  # nonsense
+    ],
+)
+def test_a_turned_or_mirrored_video_comes_out_upright(tmp_path, matrix, upright):
+    corners = np.zeros((48, 64, 3), np.uint8)
+    corners[:24, :32], corners[:24, 32:], corners[24:, :32], corners[24:, 32:] = COLORS[:4]
+    path = film(tmp_path / "a.mp4", [corners] * 2, options={"crf": "4"})
+    data = path.read_bytes()
+    place = data.index(display_matrix(1, 0, 0, 1), data.index(b"tkhd"))
+    path.write_bytes(data[:place] + display_matrix(*matrix) + data[place + 36 :])
+    ((_, picture),) = video.frames(path)
+    expected = upright(corners)
+    assert picture.shape == expected.shape
+    assert picture.flags["C_CONTIGUOUS"]
+    assert np.abs(picture.astype(int) - expected)[4::8, 4::8].max() <= 4
+
+
+# What is refused
+
+
+def test_what_is_no_video_says_why(tmp_path, monkeypatch):
+    film(tmp_path / "good.mp4", [coded(index) for index in range(40)])
+    whole = (tmp_path / "good.mp4").read_bytes()
+    with av.open(tmp_path / "sound.mp4", "w") as container:
+        stream = container.add_stream("aac", rate=16_000)
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 4000), np.float32), format="fltp", layout="mono")
+        sound.rate = 16_000
+        container.mux([*cover.encode(av.VideoFrame.from_ndarray(coded(0))), *cover.encode()])
+        container.mux([*stream.encode(sound), *stream.encode()])
+    film(tmp_path / "hdr.mp4", [coded(0)], tags={"colorspace": 9, "color_range": 1, "color_trc": 18})
+    for name, data, why in [
+        ("zero.mp4", b"", "the file is empty"),
+        ("text.mp4", b"dear diary\n" * 99, "not a video, or cut off"),
+        ("cut.mp4", whole[: len(whole) // 2], "not a video, or cut off"),  # its table of frames comes last
+        ("codec.mp4", whole.replace(b"avc1", b"xqz9"), "no video in it that could be decoded"),
+        ("list.mp4", b"ffconcat version 1.0\nfile good.mp4\n", "not a video"),  # FFmpeg would follow it
+        ("sound.mp4", None, "no video in it that could be decoded"),
+        ("hdr.mp4", None, "HDR (HLG): convert it to standard range"),
+        ("missing.mp4", None, "no such file or directory"),
+    ]:
+        if data is not None:
+            (tmp_path / name).write_bytes(data)
+        assert reason(tmp_path / name).startswith(why), name
+        assert video.count(tmp_path / name) == 1
+    monkeypatch.setattr(images, "MAX_PIXELS", 3000)
+    assert reason(tmp_path / "good.mp4") == "3,072 pixels are more than the 3,000 allowed"
+
+
+@pytest.mark.parametrize(("file", "lost"), [("a.mp4", 60), ("a.mp4", 5000), ("a.mkv", 60), ("a.mkv", 1000)])
+def test_of_a_video_damaged_half_way_the_frames_before_are_kept(tmp_path, file, lost):
+    noise = np.random.default_rng(0).integers(0, 64, (60, HEIGHT, WIDTH, 3), np.uint8)
+    pictures = [coded(index) // 2 + noise[index] for index in range(60)]
+    first = {"container_options": {"movflags": "faststart"}} if file == "a.mp4" else {}  # the table of frames
+    plain = {"preset": "ultrafast"}  # the same bytes every time, which other presets do not promise
+    path = film(tmp_path / "speaker" / file, pictures, options=plain, **first)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + lost] = bytes(lost)
+    path.write_bytes(data)
+    taken = []
+    with pytest.raises(images.ImageError, match=r"damaged after 2\.\d s \(.+\)"):
+        for seconds, picture in video.frames(path, every=0.5):
+            taken.append((seconds, number_in(picture, 96)))
+    assert taken == [(0, 0), (0.5, 5), (1, 10), (1.5, 15), (2, 20), (2.5, 25)][: len(taken)]
+    assert len(taken) >= 5
+    folder = prepare(tmp_path / "speaker", tmp_path)
+    assert {row["source"] for row in rows(folder)} == {f"{file}@00000.0s", f"{file}@00002.0s"}
+    ((name, why),) = catalog.rejects(folder)
+    assert name == file and why.startswith("damaged after 2.")
+
+
+def test_odd_names_and_labels_do_no_harm(tmp_path, monkeypatch):
+    path = film(tmp_path / "plain.mp4", [coded(3)])
+    data = path.read_bytes()
+    assert b"Lavf" in data
+    (tmp_path / "a:b%03d").mkdir()
+    latin = tmp_path / "a:b%03d" / os.fsdecode(b"caf\xe9.mp4")
+    latin.write_bytes(data.replace(b"Lavf", b"\xe9\xff\xfe\xe8"))  # a label that is no Unicode
+    monkeypatch.chdir(tmp_path)
+    assert numbers(latin.relative_to(tmp_path)) == [(0, 3)]
+    (row,) = rows(prepare(latin.parent, tmp_path))
+    assert (row["group"], row["source"]) == (r"caf\udce9", r"caf\udce9.mp4@00000.0s")
+
+
+# The picture set
+
+
+@pytest.fixture(scope="module")
+def speakers(tmp_path_factory):
+    """Twelve speakers, of all three splits, with two videos of 5 seconds each, and three files that are no videos."""
+    folder = tmp_path_factory.mktemp("videos")
+    for speaker in range(5, 17):
+        for clip in range(2):
+            pictures = [coded(100 * clip + index) // 2 + 7 * speaker for index in range(50)]
+            film(folder / f"id{speaker:05}" / f"video{clip}" / "00001.mp4", pictures, codec="mpeg4")
+    film(folder / "single.final.mkv", [coded(1)] * 10)
+    (folder / "id00007" / "video0" / "00002.mp4").write_bytes(b"")
+    (folder / "id00008" / "notes.MP4").write_text("dear diary")
+    (folder / "id00008" / "._00001.mp4").write_bytes(b"a Mac's shadow")
+    (folder / "readme.txt").write_text("no video")
+    return folder
+
+
+def test_a_folder_of_videos_becomes_a_picture_set(speakers, tmp_path):
+    folder = prepare(speakers, tmp_path)
+    found = {row["source"]: row for row in rows(folder)}
+    names = [f"id{s:05}/video{c}/00001.mp4@{t:07.1f}s" for s in range(5, 17) for c in range(2) for t in (0, 2, 4)]
+    assert sorted(found) == [*names, "single.final.mkv@00000.0s"]
+    assert names[1] == "id00005/video0/00001.mp4@00002.0s"
+    assert catalog.rejects(folder) == [
+        ("id00007/video0/00002.mp4", "the file is empty"),
+        ("id00008/notes.MP4", "not a video, or cut off (known: MP4, MOV, Matroska, WebM, AVI)"),
+    ]
+    for name in names:
+        stored = images.load(folder / found[name]["file"])
+        speaker, clip, moment = int(name[2:7]), int(name[13]), int(name[-4])
+        assert number_in(stored, 64 + 7 * speaker) == 100 * clip + 10 * moment
+    _, first = next(video.frames(speakers / "id00005" / "video0" / "00001.mp4"))
+    assert found[names[0]]["file"].startswith(f"pictures/{hashlib.sha256(first.tobytes()).hexdigest()[:16]}-")
+    assert (found[names[0]]["width"], found[names[0]]["height"]) == ("64", "48")
+
+
+def test_a_speaker_stays_in_one_split(speakers, tmp_path):
+    table = rows(prepare(speakers, tmp_path))
+    splits = collections.defaultdict(set)
+    for row in table:
+        assert row["group"] == row["source"].split("/")[0].replace(".final.mkv@00000.0s", ".final")
+        splits[row["group"]].add(row["split"])
+    assert len(splits) == 13
+    assert all(found == {catalog.split_of(speaker)} for speaker, found in splits.items())
+    assert set.union(*splits.values()) == set(catalog.SPLITS)
+
+
+def test_the_same_videos_give_the_same_bytes_and_one_more_moves_none(speakers, tmp_path):
+    first = prepare(speakers, tmp_path)
+    assert prepare(speakers, tmp_path) == first
+    again = prepare(speakers, tmp_path / "elsewhere")
+    for name in ("manifest.csv", "rejects.csv", *(row["file"] for row in rows(first))):
+        assert (again / name).read_bytes() == (first / name).read_bytes()
+    more = tmp_path / "more"
+    for path in speakers.rglob("*.mp4"):
+        (more / path.relative_to(speakers)).parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, more / path.relative_to(speakers))
+    film(more / "id00005" / "video9" / "00001.mp4", [coded(9)])
+    before = {row["source"]: row for row in rows(first)}
+    after = {row["source"]: row for row in rows(prepare(more, tmp_path))}
+    assert set(after) - set(before) == {"id00005/video9/00001.mp4@00000.0s"}
+    assert all(after[name] == before[name] for name in after if name in before)
+
+
+def test_a_limit_takes_frames_of_many_speakers(speakers, tmp_path):
+    whole = prepare(speakers, tmp_path)
+    files = {row["source"]: row["file"] for row in rows(whole)}
+    promised = [*files, *(f"{name}@00000.0s" for name, _ in catalog.rejects(whole))]
+    expected = set(sorted(promised, key=sources.name_hash)[:20]) & set(files)
+    some = rows(prepare(speakers, tmp_path, limit=20))
+    assert {row["source"]: row["file"] for row in some} == {name: files[name] for name in expected}
+    assert len({row["group"] for row in some}) >= 8
+    assert len(rows(prepare(speakers, tmp_path, limit=1000))) == len(files)
+
+
+def test_a_limit_decodes_no_further_than_it_must(tmp_path, monkeypatch):
+    film(tmp_path / "long" / "d.mkv", [coded(index) for index in range(20)], times=list(range(0, 40_000, 2000)))
+    frames, asked = video.frames, []
+    monkeypatch.setattr(video, "frames", lambda path: (asked.append(1) or each for each in frames(path)))
+    (row,) = rows(prepare(tmp_path / "long", tmp_path, limit=1))
+    assert len(asked) == float(row["source"][-8:-1]) / 2 + 1 < 20
+
+
+def test_an_absurd_length_is_not_believed(tmp_path):
+    path = film(tmp_path / "a.mkv", [coded(index) for index in range(25)])
+    data = path.read_bytes()
+    place = data.index(bytes.fromhex("448988")) + 3  # Duration, a double, in milliseconds
+    assert struct.unpack(">d", data[place : place + 8]) == (2500,)
+    path.write_bytes(data[:place] + struct.pack(">d", 1e15) + data[place + 8 :])
+    assert video.count(path) == 43_200
+    assert numbers(path) == [(0, 0), (2, 20)]
+
+
+def test_a_header_without_a_length_loses_no_frames(tmp_path):
+    path = tmp_path / "live" / "a.mkv"
+    film(path, [coded(index) for index in range(50)], container_options={"live": "1"})
+    assert video.count(path) == 1
+    assert len(rows(prepare(path.parent, tmp_path))) == 3
+
+
+def test_videos_beside_pictures_are_left_out(tmp_path):
+    film(tmp_path / "phone" / "a.mov", [coded(0)])
+    images.save(coded(1), tmp_path / "phone" / "a.jpg")
+    assert [row["source"] for row in rows(prepare(tmp_path / "phone", tmp_path))] == ["a.jpg"]
+
+
+def test_a_folder_without_a_usable_video_is_no_set(tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.mp4").touch()
+    with pytest.raises(catalog.SourceError, match="none of its 1 pictures is usable; the first: a.mp4: the file is em"):
+        prepare(tmp_path / "bad", tmp_path)
