@@ -110,3 +110,23 @@ def _verdict(expected, low, high):
     else:
         holds, fails = (high < 0, low > 0) if expected == "less" else (low > 0, high < 0)
     return "holds" if holds else "fails" if fails else "undecided"
+
+
+def side_by_side(folders):
+    """Joins the tables of several folders, title -> folder: a DataFrame, one row a claim, effect and verdict of each.
+
+    The last column says whether the verdicts agree: "no" where one holds and another fails.
+    """
+    joined = None
+    for title, folder in folders.items():
+        found = table(folder)
+        found[title] = found["effect"] + ", " + found["verdict"]
+        found = found[["claim", "it says", "test", title]]
+        joined = found if joined is None else joined.merge(found, how="outer", on=["claim", "it says", "test"])
+    order = {(claim.name, claim.says): place for place, claim in enumerate(CLAIMS)}
+    joined = joined.fillna("–").iloc[
+        np.argsort([order[key] for key in zip(joined["claim"], joined["it says"], strict=True)])
+    ]
+    verdicts = joined[list(folders)].apply(lambda texts: {text.rpartition(", ")[2] for text in texts}, axis=1)
+    joined["agree"] = ["no" if {"holds", "fails"} <= found else "yes" if len(found) == 1 else "" for found in verdicts]
+    return joined.reset_index(drop=True)

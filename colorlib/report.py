@@ -53,9 +53,9 @@ def _canvas(rows, columns, size, **grid):
 
 
 def _panels(count, width, height, **grid):
-    """A figure of `count` panels of this size in inches, at most four in a row, and its panels as a list."""
-    across = min(count, 4)
-    rows = math.ceil(count / across)
+    """A figure of `count` panels of this size in inches in even rows of at most four, and its panels as a list."""
+    rows = math.ceil(count / 4)
+    across = math.ceil(count / rows)
     figure, axes = _canvas(rows, across, (width * across, height * rows), layout="constrained", **grid)
     for place in axes.flat[count:]:
         place.set_axis_off()
@@ -266,7 +266,7 @@ def loss_curves(histories, *, metric="loss"):
 
     `histories`: title -> Keras history, name -> values by epoch. The lowest validation value is marked.
     """
-    figure, panels = _panels(len(histories), WIDTH / max(3, min(4, len(histories))), 2.8)
+    figure, panels = _panels(len(histories), WIDTH / (3 if len(histories) in (1, 2, 3, 5, 6) else 4), 2.8)
     for place, (title, history) in zip(panels, histories.items(), strict=True):
         epochs = np.arange(1, len(history[metric]) + 1)
         place.plot(epochs, history[metric], color=PALETTE[0], linewidth=1, alpha=0.75, label="training")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from colorlib import color, colorize, report, results
+from colorlib import claims, color, colorize, report, results
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "notebooks" / "results"
@@ -38,7 +38,7 @@ def other_sets():
     return results.markdown(table[table["data"] != "flowers"])
 
 
-def claims():
+def dials_chosen():
     """C10 on every set: each classifier with its dials against L2 with its gain."""
     folder = RESULTS / "photos" / "09_vivid_colors"
     pairs = [results.compare(folder, variant, "l2-gain") for variant in ("adjusted", "weighted-dials")]
@@ -47,6 +47,38 @@ def claims():
         named = {f"{variant}: ciede2000 at ratio": "CIEDE2000 at ratio", "l2-gain: ciede2000 at ratio": "L2 with gain"}
         rows.append(table.rename(columns=named).drop(columns=["against", "pictures"]))
     return results.markdown(pd.concat(rows, ignore_index=True).sort_values("data"))
+
+
+def claims_tested():
+    """Every claim, on scenes and on photographs."""
+    return results.markdown(claims.side_by_side({"scenes": RESULTS / "scenes", "photographs": RESULTS / "photos"}))
+
+
+def set_sizes():
+    """What each experiment on photographs and scenes was trained on, and what all of them took."""
+    rows, total = [], 0.0
+    for title in ("scenes", "photos"):
+        for folder in sorted((RESULTS / title).iterdir()):
+            found = results.load_results(folder)
+            minutes = {(r["data"]["name"], r["seed"], r["minutes"]) for r in found if r.get("minutes")}
+            counts = {r["data"]["name"]: r["data"]["train"] for r in found}
+            first = found[0]["parameters"]
+            seeds = {(r["data"]["name"], r["seed"]) for r in found}
+            rows.append(
+                {
+                    "pictures": title,
+                    "experiment": folder.name,
+                    "training pictures": ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())),
+                    "widths": str(first.get("widths") or first.get("filters")),
+                    "epochs": first["epochs"],
+                    "runs": len(seeds),
+                    "minutes": sum(value for _, _, value in minutes),
+                }
+            )
+            total += rows[-1]["minutes"]
+    return (
+        f"{results.markdown(pd.DataFrame(rows))}\n\n{total / 60:.1f} hours of training in all, {found[0]['hardware']}."
+    )
 
 
 def shipped():
@@ -138,7 +170,18 @@ def train_all():
 
 SHIPPED = (shipped, training_of_shipped)
 TABLES = {
-    ROOT / "README.md": (flowers, other_sets, claims, *SHIPPED, train_all, startup, pipeline, scenes),
+    ROOT / "README.md": (
+        claims_tested,
+        set_sizes,
+        flowers,
+        other_sets,
+        dials_chosen,
+        *SHIPPED,
+        train_all,
+        startup,
+        pipeline,
+        scenes,
+    ),
     CARD: (*SHIPPED, working_sizes),
 }
 
