@@ -47,7 +47,8 @@ help: ## Show this help
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "  PROFILE=quick    quick (2 cores, offline), photos (real photographs, 2 cores), full (published sizes, a GPU)"
+	@echo "  PROFILE=quick    quick (2 cores, offline), photos (real photographs, 2 cores), full (published sizes, a GPU),"
+	@echo "                   scenes (as photos, on the embedded pictures: for make results)"
 	@echo "  DATA=SOURCE      one picture set for every role: a name (scenes, flowers, ...), a folder, a .tar or a .zip"
 	@echo "  SETS=FOLDER      a folder with one set per role: faces, flowers, landscapes, varied (folder, .tar or .zip)"
 	@echo "  SEEDS=\"0 1 2\"    the seeds to train with, in place of the profile's"
