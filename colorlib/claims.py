@@ -45,7 +45,7 @@ CLAIMS = (
         for role in ("faces", "flowers", "landscapes", "varied")
     ),
     *(
-        Claim("C11", f"mended beats published: {variant}", notebook, role, variant, against, "ciede2000", "less")
+        Claim("C11", f"mended is better: {variant}, {notebook}", notebook, role, variant, against, "ciede2000", "less")
         for notebook, role, variant, against in (
             ("03", "faces", "scratch", "scratch-published"),
             ("03", "faces", "transfer", "transfer-published"),
@@ -59,20 +59,21 @@ CLAIMS = (
 )
 
 
-def table(folder, *, digests=None):
+def table(folder):
     """Tests each claim whose runs lie below a folder: a DataFrame, one row a claim, with its effect and a verdict.
 
     The effect is the mean difference over the same test pictures, each averaged over the seeds, with its 95 % paired
-    bootstrap interval and, after ±, the standard deviation over seeds. `digests` keeps the results of these sets only.
-    A claim "holds" or "fails" where the interval lies on one side; "equal" holds where it lies within MARGIN and
-    fails where it lies outside. Raises ValueError as `results.load_results`.
+    bootstrap interval and, after ±, the standard deviation over seeds. A claim "holds" or "fails" where the interval
+    lies on one side; "equal" holds where it lies within MARGIN and fails where it lies outside. Raises ValueError as
+    `results.load_results`, and where a role has two sets of pictures.
     """
     runs = collections.defaultdict(dict)
     for result in results.load_results(folder):
         data = result["data"]
-        if digests is None or data["digest"] in digests:
-            role = data.get("role") or data["name"].rpartition("-")[2]
-            runs[result["experiment"][:2], role, result["variant"]][result["seed"]] = result
+        role = data.get("role") or data["name"].rpartition("-")[2]
+        seeds = runs[result["experiment"][:2], role, result["variant"]]
+        if (other := seeds.setdefault(result["seed"], result)) is not result:
+            raise ValueError(f"{result['file']}: the same notebook, role, variant and seed as {other['file']}")
     rows = []
     for claim in CLAIMS:
         one = runs.get((claim.notebook, claim.role, claim.variant), {})
@@ -80,7 +81,7 @@ def table(folder, *, digests=None):
         seeds, frames = results.paired(one, other)
         if seeds:
             rows.append(_row(claim, seeds, *frames))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["claim", "it says", "on", "test", "seeds", "effect", "verdict"])
 
 
 def _row(claim, seeds, frames, others):
@@ -127,6 +128,6 @@ def side_by_side(folders):
     joined = joined.fillna("–").iloc[
         np.argsort([order[key] for key in zip(joined["claim"], joined["it says"], strict=True)])
     ]
-    verdicts = joined[list(folders)].apply(lambda texts: {text.rpartition(", ")[2] for text in texts}, axis=1)
+    verdicts = [{text.rpartition(", ")[2] for text in texts} for texts in joined[list(folders)].to_numpy()]
     joined["agree"] = ["no" if {"holds", "fails"} <= found else "yes" if len(found) == 1 else "" for found in verdicts]
     return joined.reset_index(drop=True)

@@ -78,8 +78,8 @@ def perceptual(extractor):
 
     `extractor` is a `keras.Model` from sRGB (B, S, S, 3) in [0, 1] to a list of feature maps. The loss takes true ab
     (B, S, S, 2) and what `models.with_lightness` gives, lightness with predicted ab (B, S, S, 3), and renders both at
-    that true lightness. Each map's squared difference is taken by the mean square of the true map, so that all
-    maps count alike; (B,), the mean over maps.
+    that true lightness. Each map's squared difference is divided by the mean square of the batch's true maps, so that
+    all maps count alike; (B,), the mean over maps.
     """
 
     def perceptual_loss(y_true, y_pred):

@@ -209,7 +209,8 @@ def hue_histogram(sets):
     for index, (title, pictures) in enumerate(sets.items()):
         a, b = np.moveaxis(color.lab_of(pictures)[..., 1:], -1, 0)
         chroma, hue = np.hypot(a, b), np.degrees(np.arctan2(b, a)) % 360
-        share = 100 * np.histogram(hue, edges, weights=chroma)[0] / chroma.sum()
+        seen = np.where(chroma < 1, 0, chroma)  # as in the scores: what rounding leaves of grey has no hue
+        share = 100 * np.histogram(hue, edges, weights=seen)[0] / max(seen.sum(), 1e-9)
         line = {"color": "black" if index == len(sets) - 1 else PALETTE[index % len(PALETTE)]}
         place.stairs(share, edges, label=f"{title} (mean chroma {chroma.mean():.1f})", linewidth=1.8, **line)
     ribbon = color.lab_to_rgb(np.stack([np.full(360, 65.0), 40 * np.cos(hues), 40 * np.sin(hues)], axis=-1))

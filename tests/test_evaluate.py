@@ -122,6 +122,60 @@ def test_sign_agreement_and_its_best_constant():
     assert evaluate.per_picture(greys, true, only=["sign_agreement"]).sign_agreement[0] == 0.25
 
 
+SHARES = ["sepia", "sepia_true", "blue", "blue_true"]
+
+
+@pytest.mark.parametrize(
+    ("rgb", "sepia", "blue"),
+    [
+        ((112, 66, 20), 1, 0),  # sepia, hue 65 degrees
+        ((135, 206, 235), 0, 1),  # sky blue, 235
+        ((0, 0, 255), 0, 1),  # 306
+        ((60, 160, 60), 0, 0),  # green, 139
+        ((200, 60, 60), 0, 0),  # red, 30
+        ((255, 255, 0), 0, 0),  # lemon, 103
+        ((128, 128, 128), 0, 0),
+        ((255, 254, 255), 0, 0),
+        ((128, 128, 129), 0, 0),  # 290 degrees, but this is grey
+    ],
+)
+def test_known_colors_are_sepia_blue_or_neither(rgb, sepia, blue):
+    for predicted, true, columns in ((rgb, (90, 90, 90), ["sepia", "blue"]), ((9, 9, 9), rgb, SHARES[1::2])):
+        row = evaluate.per_picture(flat(predicted), flat(true), only=SHARES).iloc[0]
+        assert row[columns].tolist() == [sepia, blue]
+        assert not row.drop(columns).any()
+
+
+def test_a_hue_counts_by_its_chroma_and_a_sector_ends_where_it_says():
+    for name, (low, high) in evaluate.SECTORS.items():
+        hue = np.deg2rad([low + 0.1, high - 0.1, low - 0.1, high + 0.1])
+        chroma = np.array([10.0, 30.0, 15.0, 45.0])
+        lab = np.stack([np.full(4, 50.0), chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1)
+        assert_allclose(evaluate._hue_share(lab[None, None], evaluate.SECTORS[name]), [0.4], atol=1e-9)
+        each = evaluate._hue_share(lab[:, None, None], evaluate.SECTORS[name])
+        assert_allclose(each, [1, 1, 0, 0], atol=1e-9)
+    assert evaluate.SECTORS == {"sepia": (40, 100), "blue": (220, 310)}
+
+
+def test_what_rounding_leaves_of_grey_has_no_hue():
+    greys = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
+    noisy = greys.copy()
+    noisy[..., 2] ^= 1  # one step of blue more or less
+    frame = evaluate.per_picture(noisy, greys, only=SHARES)
+    assert not frame.to_numpy().any()
+    sky = noisy.copy()
+    sky[0, 0, 0] = (135, 206, 235)
+    assert evaluate.per_picture(sky, greys, only=["blue"]).blue[0] == 1  # the only color there is
+
+
+def test_the_mean_share_is_summed_up_without_that_of_the_truth(dulled, truth):
+    frame = evaluate.per_picture(dulled, truth, only=SHARES)
+    scores = evaluate.summary(frame)
+    assert list(scores) == ["sepia", "blue"]
+    assert scores["sepia"]["mean"] == pytest.approx(frame["sepia"].mean())
+    assert (frame["sepia"] > frame["sepia_true"]).all()  # the cast is warm
+
+
 def test_the_wasserstein_distance_of_a_shift_is_its_mean_projection():
     ab = np.random.default_rng(0).normal(0, 20, (5000, 2))
     mean_cosine = np.abs(np.cos(np.arange(64) * np.pi / 64)).mean()
@@ -330,4 +384,5 @@ def test_predictions_inside_the_folder_of_true_pictures_are_not_true_ones(pair):
 
 def test_the_conventions_are_what_the_code_does():
     assert evaluate.CONVENTIONS["psnr"].endswith("58.9 dB")
+    assert "40 to 100, 220 to 310 degrees" in evaluate.CONVENTIONS["sepia, blue"]
     assert "t = 0..150" in evaluate.CONVENTIONS["auc"] and "sigma 1.5" in evaluate.CONVENTIONS["ssim"]

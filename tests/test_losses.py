@@ -1,11 +1,12 @@
-"""The bin classification's pieces against their formulas in NumPy, and the training metrics."""
+"""The bin classification's pieces and the perceptual loss against their formulas in NumPy; the training metrics."""
 
 import keras
 import numpy as np
 import pytest
-from keras import ops
+import skimage.color
+from keras import layers, ops
 
-from colorlib import color, losses, metrics
+from colorlib import color, losses, metrics, models
 
 
 def encode(ab):
@@ -67,6 +68,93 @@ def test_prior_and_weights():
     expected = (0.5 * prior.max() + 0.5 / 261) / (0.5 * prior.min() + 0.5 / 261)
     np.testing.assert_allclose(weights.max() / weights.min(), expected)
     np.testing.assert_allclose(losses.rebalancing_weights(np.full(261, 1 / 261)), 1)
+
+
+@pytest.fixture
+def extractor():
+    """A network of two maps, not frozen: three mixtures of R, G and B, and one mixture of their 2x2 means."""
+    rng = np.random.default_rng(3)
+    inputs = keras.Input((None, None, 3))
+    mixed = layers.Conv2D(3, 1, use_bias=False, name="mixed")
+    pooled = layers.Conv2D(1, 1, use_bias=False, name="pooled")
+    x = layers.BatchNormalization(epsilon=1e-6)(mixed(inputs))  # changes nothing, unless it is trained
+    model = keras.Model(inputs, [x, pooled(layers.AveragePooling2D(2)(x))])
+    mixed.set_weights([(np.eye(3) + 0.3 * rng.normal(size=(3, 3)))[None, None]])
+    pooled.set_weights([rng.normal(size=(1, 1, 3, 1))])
+    return model
+
+
+OUTSIDE = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")  # scikit-image tells of colors off the gamut
+
+
+def painted(seed, count=2, side=8):
+    """Lightness (N, S, S, 1) and ab (N, S, S, 2) of random colors inside the gamut."""
+    return color.from_uint8(np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8))
+
+
+def perceptual_in_numpy(extractor, lightness, true, made):
+    """Johnson et al. 2016, eq. 2, each map's by the mean square of the true one: straight from the definition."""
+    kernels = [extractor.get_layer(name).get_weights()[0][0, 0] for name in ("mixed", "pooled")]
+    maps = []
+    for ab in (true, made):
+        rgb = np.clip(skimage.color.lab2rgb(np.concatenate([50 * (lightness + 1), 128 * ab], -1)), 0, 1) @ kernels[0]
+        count, side = rgb.shape[:2]
+        means = rgb.reshape(count, side // 2, 2, side // 2, 2, -1).mean((2, 4))
+        maps.append([rgb, means @ kernels[1]])
+    return np.mean([((m - t) ** 2).mean((1, 2, 3)) / (t**2).mean() for t, m in zip(*maps, strict=True)], axis=0)
+
+
+@OUTSIDE
+def test_the_perceptual_loss_is_the_formula(extractor):
+    (lightness, true), (_, made) = painted(0), painted(1)
+    loss = losses.perceptual(extractor)
+    got = ops.convert_to_numpy(loss(true, np.concatenate([lightness, made], -1)))
+    expected = perceptual_in_numpy(extractor, lightness, true, made)
+    assert got.shape == (2,) and expected.min() > 0.05
+    np.testing.assert_allclose(got, expected, rtol=1e-3)
+    np.testing.assert_array_equal(ops.convert_to_numpy(loss(true, np.concatenate([lightness, true], -1))), 0)
+
+
+@OUTSIDE
+def test_the_perceptual_loss_compares_pictures_at_the_lightness_that_was_read(extractor):
+    (lightness, true), (other, made) = painted(0), painted(1)
+    for seen in (other, np.full_like(lightness, 0.5)):
+        got = losses.perceptual(extractor)(true, np.concatenate([seen, made], -1))
+        np.testing.assert_allclose(got, perceptual_in_numpy(extractor, seen, true, made), rtol=1e-3)
+
+
+def test_the_perceptual_loss_trains_the_colorizer_and_leaves_the_extractor(extractor):
+    lightness, true = (np.tile(part, (50, 1, 1, 1)) for part in painted(0))
+    inputs = keras.Input((8, 8, 1))
+    colorizer = keras.Model(inputs, layers.Conv2D(2, 1, kernel_initializer="zeros")(inputs))
+    model = models.with_lightness(colorizer)
+    before = extractor.get_weights()
+    model.compile(keras.optimizers.Adam(0.02), loss=losses.perceptual(extractor), jit_compile=False)
+    first, *_, last = [
+        model.fit(0.3 * lightness, 0 * true + np.float32([0.2, 0.1]), batch_size=4, verbose=0).history["loss"][0]
+        for _ in range(3)
+    ]
+    assert last < 0.01 * first
+    np.testing.assert_allclose(colorizer.get_weights()[1], [0.2, 0.1], atol=0.02)
+    np.testing.assert_equal(extractor.get_weights(), before)
+
+
+def test_the_perceptual_loss_has_a_finite_gradient_for_colors_that_no_screen_has(extractor):
+    keras.utils.set_random_seed(0)
+    lightness, true = painted(0)
+    lightness[0, :2] = -1  # black
+    lightness[0, 2:4] = 1  # white
+    inputs = keras.Input((8, 8, 1))
+    colors = layers.Conv2D(2, 1, kernel_initializer="zeros", bias_initializer="zeros")
+    model = models.with_lightness(keras.Model(inputs, colors(inputs)))
+    model.compile(keras.optimizers.SGD(1e-3), loss=losses.perceptual(extractor), run_eagerly=True)
+    for far in ([0, 0], [0.6, 0.6], [1, -1], [-1, 1], [4, -4]):  # of 128 Lab units
+        before = [np.zeros((1, 1, 1, 2), np.float32), np.float32(far)]
+        colors.set_weights(before)
+        assert np.isfinite(model.train_on_batch(lightness, true))
+        after = colors.get_weights()
+        assert all(np.isfinite(weight).all() for weight in after), far
+        assert max(far) > 0.6 or any((new != old).any() for new, old in zip(after, before, strict=True)), far
 
 
 def test_metrics_over_batches_save_and_load():

@@ -16,6 +16,7 @@ import time
 
 import pytest
 
+from colorlib.catalog import ROLES
 from notebooks.runner import bootstrap, gallery, profiles
 from notebooks.runner import run as runner
 
@@ -172,6 +173,33 @@ def test_sets_give_each_role_its_own_source_relative_to_the_root(checkout, tmp_p
     (tmp_path / "sets" / "flowers.tar").write_bytes(b"half a download")
     with pytest.raises(ValueError, match="flowers.tar: not a whole .tar"):
         profiles.plan("quick", folder, sets=tmp_path / "sets")
+
+
+def test_a_second_picture_set_is_filled_as_its_role_says(checkout, tmp_path):
+    two = make_notebook(parameters=PARAMETERS + '\nlandscapes_source = "nowhere"')
+    yaml = "sources: {faces: scenes, landscapes: flowers}\nresults: {01_two: {faces: [0], varied: [1]}}"
+    folder = checkout({"01_two": two, "02_one": make_notebook()}, quick=yaml, short=QUICK)
+
+    def filled(name="quick", **options):
+        runs = profiles.plan(name, folder, only=["1"], **options)
+        return [(values["source"], values["landscapes_source"]) for _, values in runs]
+
+    assert filled() == [("scenes", "flowers")]
+    assert filled(data="scenes") == [("scenes", "scenes")]
+    for role in ("faces", "landscapes", "varied"):
+        (tmp_path / "sets" / role).mkdir(parents=True)
+        (tmp_path / "sets" / role / "a.jpg").touch()
+    assert filled(sets=tmp_path / "sets") == [("../sets/faces", "../sets/landscapes")]
+    runs = [("../sets/faces", "../sets/landscapes"), ("../sets/varied", "../sets/landscapes")]
+    assert filled(sets=tmp_path / "sets", results=True) == runs
+    assert "landscapes_source" not in profiles.plan("quick", folder, only=["2"])[0][1]
+    with pytest.raises(
+        profiles.ProfileError, match="'short' has no source for the role 'landscapes': give DATA= or SETS="
+    ):
+        filled("short")
+    shutil.rmtree(tmp_path / "sets" / "landscapes")
+    with pytest.raises(ValueError, match="no set for the role 'landscapes' there"):
+        filled(sets=tmp_path / "sets")
 
 
 def test_a_folder_with_the_name_of_a_set_is_not_taken_for_the_set(checkout):
@@ -397,10 +425,9 @@ def text_of(cell):
     return "".join(cell["source"])
 
 
-def line_of(code, node):
-    """The line of a node, looked up by its text: an original's fault may stand in one that says so."""
-    text = ast.unparse(node)
-    return next((line for cell in code for line in cell.splitlines() if text in line), "")
+def is_marked(text, node):
+    """Whether a line of the node, in its cell's text, says that it is an original's fault."""
+    return any("# fault: " in line for line in text.splitlines()[node.lineno - 1 : node.end_lineno])
 
 
 def anatomy_faults(notebook, stem, root=ROOT):
@@ -413,14 +440,15 @@ def anatomy_faults(notebook, stem, root=ROOT):
     strings = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     scaling = [
         node
-        for node in nodes
+        for text, tree in zip(code, trees, strict=True)
+        for node in ast.walk(tree)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div)
         for side in (node.left, node.right)
-        if isinstance(side, ast.Constant) and side.value in (127.5, 128, 255)
-        if "# fault: " not in line_of(code, node)
+        if isinstance(side, ast.Constant) and side.value in (127.5, 128, 255) and not is_marked(text, node)
     ]
     plots = [len(re.findall(r"^.*\b(plt|axes|axis|ax)\b.*$", text, re.MULTILINE)) for text in code]
     lines = [line for text in code for line in text.splitlines() if line.strip()]
+    apart = {f"{role}_source" for role in ROLES}
     rules = {
         "at most 25 cells": len(cells) <= 25,
         "at most 25 lines a cell": all(len(text_of(cell).splitlines()) <= 25 for cell in cells),
@@ -434,7 +462,7 @@ def anatomy_faults(notebook, stem, root=ROOT):
         "versions printed in the third cell": "__version__" in text_of(cells[2]),
         "the parameters fourth": "parameters" in cells[3]["metadata"].get("tags", ()),
         "6 to 10 parameters, a second picture set apart": 6
-        <= len([name for name in profiles.parameters(notebook, stem) if not name.endswith("_source")])
+        <= len(profiles.parameters(notebook, stem).keys() - apart)
         <= 10,
         "imports in the second and third cell only": not any(
             isinstance(node, ast.Import | ast.ImportFrom) for tree in trees[2:] for node in ast.walk(tree)
@@ -551,6 +579,24 @@ def test_a_good_notebook_has_no_fault():
     assert anatomy_faults(good_notebook(), "01_tiny") == []
 
 
+MOST = PARAMETERS + "".join(f"\nx{i} = 0" for i in range(4))
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (3, MOST + '\nlandscapes_source = "scenes"'),
+        (4, "x = y / 255  # fault: twice"),
+        (4, "x = (\n    y\n    / 255  # fault: twice\n)"),
+        (4, "x = y / 100"),
+    ],
+)
+def test_what_is_allowed_is_no_fault(cell, text):
+    notebook = good_notebook()
+    notebook["cells"][cell]["source"] = text
+    assert anatomy_faults(notebook, "01_tiny") == []
+
+
 @pytest.mark.parametrize(
     ("cell", "text", "fault"),
     [
@@ -562,7 +608,12 @@ def test_a_good_notebook_has_no_fault():
         (4, "class Net:\n    pass", "no classes"),
         (4, "import keras", "imports in the second and third cell only"),
         (4, 'open("/data/faces.tar")', "no absolute paths"),
+        (3, PARAMETERS + "".join(f"\nx{i} = 0" for i in range(5)), "6 to 10 parameters, a second picture set apart"),
+        (3, MOST + '\ncats_source = "scenes"', "6 to 10 parameters, a second picture set apart"),
         (4, "ab = picture / 127.5 - 1", "no scaling arithmetic"),
+        (4, "ab = 128 * picture  # a fault: of the original", "no scaling arithmetic"),
+        (4, "x = y / 255  # fault: twice\nx = y / 255", "no scaling arithmetic"),
+        (4, "# fault: twice\nx = y / 255", "no scaling arithmetic"),
         (4, "if smoke:\n    epochs = 1", "no `if smoke` or `if profile`"),
         (4, "ax.plot(x)\n" * 6, "at most 5 lines of matplotlib a cell"),
         (5, "The end.", "a conclusion last"),

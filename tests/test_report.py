@@ -108,6 +108,45 @@ def test_the_ab_histogram_is_a_density_over_lab_units():
     assert wanted | {"pixels per square Lab unit (%)"} <= set(texts(figure))
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_hue_histogram_draws_the_share_of_the_chroma_in_ten_degrees():
+    orange, blue = np.uint8((200, 120, 40)), np.uint8((40, 80, 200))
+    both = np.broadcast_to(orange, (2, 16, 16, 3)).copy()
+    both[0, :8] = blue
+    greys = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
+    figure = report.hue_histogram({"one": np.broadcast_to(orange, (1, 16, 16, 3)), "greys": greys, "both": both})
+    figure.draw_without_rendering()
+    one, grey, last = (stairs for stairs in figure.axes[0].patches if isinstance(stairs, mpl.patches.StepPatch))
+    ab = [color.rgb_to_lab(rgb / 255)[1:] for rgb in (orange, blue)]
+    chroma = [np.hypot(*of) for of in ab]
+    places = [int(np.degrees(np.arctan2(b, a)) % 360 // 10) for a, b in ab]
+    assert places == [6, 29]
+    wanted = np.zeros((3, 36))
+    wanted[0, places[0]] = 100
+    wanted[2, places] = 100 * np.array([3 * chroma[0], chroma[1]]) / (3 * chroma[0] + chroma[1])
+    for stairs, heights in zip((one, grey, last), wanted, strict=True):
+        assert_allclose(stairs.get_data().values, heights, atol=1e-3)
+        assert_array_equal(stairs.get_data().edges, np.arange(0, 361, 10))
+    colors = [mpl.colors.to_hex(stairs.get_edgecolor()) for stairs in (one, grey, last)]
+    assert colors == [report.PALETTE[0].lower(), report.PALETTE[1].lower(), "#000000"]
+    mean = (3 * chroma[0] + chroma[1]) / 4
+    assert {f"one (mean chroma {chroma[0]:.1f})", "greys (mean chroma 0.0)", f"both (mean chroma {mean:.1f})"} <= set(
+        texts(figure)
+    )
+    low, high = figure.axes[0].get_ylim()
+    assert low < 0 and high >= 100
+
+
+def test_the_ribbon_below_the_hue_histogram_shows_the_hues():
+    figure = report.hue_histogram({"noise": pictures()})
+    (ribbon,) = figure.axes[0].images
+    assert ribbon.get_extent()[:2] == [0, 360] and ribbon.get_extent()[3] == 0
+    lab = color.rgb_to_lab(np.asarray(ribbon.get_array(), float)[0])
+    hue = np.degrees(np.arctan2(lab[:, 2], lab[:, 1])) % 360
+    apart = np.abs((hue - np.arange(360) - 0.5 + 180) % 360 - 180)
+    assert apart[:150].max() < 1 and apart.max() < 25  # cyan of this chroma is off the gamut
+
+
 def test_tradeoff_curves_draw_every_point_and_label_the_dials():
     def point(ratio, score, **more):
         return {"colorfulness_ratio": ratio, "ciede2000": score, "ab_wasserstein": 2 * score, **more}

@@ -108,3 +108,37 @@ def test_a_table_of_one_digest_leaves_out_what_was_scored_on_other_pictures(tmp_
     assert row["CIEDE2000 ↓"] == "2.50 [2.50, 2.50] ± 1.41"
     assert results.results_table(tmp_path, digest="d2")["variant"].tolist() == ["L2", "classes"]
     assert len(results.results_table(tmp_path, digest="d3")) == 0
+
+
+def test_a_table_shows_sign_agreement_beside_that_of_one_color(tmp_path):
+    for seed, mean in enumerate((0.7, 0.8)):
+        path = write(tmp_path, "L2", seed, [5, 5])
+        result = json.loads(path.read_text())
+        result["scores"]["sign_agreement"] = {"mean": mean, "low": 0.6, "high": 0.9}
+        result["scores"] |= {"sepia": {"mean": 0.25, "low": 0.2, "high": 0.3}, "blue": {"mean": 0.5}}
+        path.write_text(json.dumps(result | {"constant_sign_agreement": 0.691}))
+    (row,) = results.results_table(tmp_path, scores=("sign_agreement", "sepia", "blue")).to_dict("records")
+    assert row["sign agreement (of one color)"] == "0.750 [0.600, 0.900] ± 0.071 (0.691)"
+    assert row["sepia share of chroma"] == "0.25 [0.20, 0.30] ± 0.00" and "(" not in row["sepia share of chroma"]
+    assert row["blue share of chroma"].startswith("0.50")
+
+
+def test_paired_scores_are_those_of_the_common_seeds_in_order(tmp_path):
+    for variant, seed in (("L2", 3), ("L2", 0), ("L2", 1), ("L1", 1), ("L1", 3)):
+        write(tmp_path, variant, seed, [seed, 10 + seed + 100 * (variant == "L1")])
+    one, other = (
+        {result["seed"]: result for result in results.load_results(tmp_path) if result["variant"] == variant}
+        for variant in ("L2", "L1")
+    )
+    seeds, frames = results.paired(one, other)
+    assert seeds == [1, 3]
+    assert [[frame["ciede2000"].tolist() for frame in of] for of in frames] == [
+        [[1, 11], [3, 13]],
+        [[1, 111], [3, 113]],
+    ]
+    assert results.paired(one, {}) == ([], [[], []]) == results.paired({}, {})
+    changed = {seed: result | {"data": result["data"] | {"digest": "d2"}} for seed, result in other.items()}
+    with pytest.raises(ValueError, match="scenes: L2 and L1 were scored on different pictures"):
+        results.paired(one, changed)
+    with pytest.raises(ValueError, match="scenes: L2 and L2 were scored on different pictures"):
+        results.paired(one, one | {3: changed[3]})

@@ -35,7 +35,7 @@ def vgg16_colorizer(image_size, backbone=None, *, filters=256):
 
     def make_head(lightness, features):
         doublings = (image_size // features.shape[1]).bit_length() - 1
-        if features.shape[1] * 2**doublings != image_size or doublings > len(widths):
+        if features.shape[1] * 2**doublings != image_size or not 0 <= doublings <= len(widths):
             raise ValueError(f"a feature map of side {features.shape[1]} cannot be doubled to {image_size} pixels")
         return decoder(features, widths, doubled=range(len(widths) + 1 - doublings, len(widths) + 1))
 

@@ -55,30 +55,18 @@ def claims_tested():
 
 
 def set_sizes():
-    """What each experiment on photographs and scenes was trained on, and what all of them took."""
-    rows, total = [], 0.0
-    for title in ("scenes", "photos"):
-        for folder in sorted((RESULTS / title).iterdir()):
-            found = results.load_results(folder)
-            minutes = {(r["data"]["name"], r["seed"], r["minutes"]) for r in found if r.get("minutes")}
-            counts = {r["data"]["name"]: r["data"]["train"] for r in found}
-            first = found[0]["parameters"]
-            seeds = {(r["data"]["name"], r["seed"]) for r in found}
-            rows.append(
-                {
-                    "pictures": title,
-                    "experiment": folder.name,
-                    "training pictures": ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())),
-                    "widths": str(first.get("widths") or first.get("filters")),
-                    "epochs": first["epochs"],
-                    "runs": len(seeds),
-                    "minutes": sum(value for _, _, value in minutes),
-                }
-            )
-            total += rows[-1]["minutes"]
-    return (
-        f"{results.markdown(pd.DataFrame(rows))}\n\n{total / 60:.1f} hours of training in all, {found[0]['hardware']}."
-    )
+    """What each experiment was trained on, and what all of them took."""
+    rows = []
+    for folder in sorted([*RESULTS.glob("photos/[0-9]*"), *RESULTS.glob("scenes/[0-9]*")]):
+        found = results.load_results(folder)
+        sets = {(r["data"]["name"], r["data"]["train"]) for r in found}
+        trained = {(r["seed"], r["minutes"]) for r in found if "minutes" in r}  # an arm may be scored several times
+        row = {"pictures": folder.parent.name, "experiment": folder.name, "seeds": len({r["seed"] for r in found})}
+        row["training pictures"] = ", ".join(f"{count:,} {name}" for name, count in sorted(sets))
+        row["widths"] = str(found[0]["parameters"].get("widths") or found[0]["parameters"]["filters"])
+        rows.append(row | {"epochs": found[0]["parameters"]["epochs"], "minutes": sum(took for _, took in trained)})
+    total = sum(row["minutes"] for row in rows) / 60
+    return f"{results.markdown(pd.DataFrame(rows))}\n\n{total:.1f} hours of training in all, {found[0]['hardware']}."
 
 
 def shipped():
