@@ -34,6 +34,7 @@ CLAIMS = (
     Claim("C7", "Huber more sepia than L1", "07", "faces", "huber-0.1", "l1", "sepia", "more"),
     Claim("C7", "Huber duller than L2", "07", "faces", "huber-0.1", "l2", "colorfulness", "less"),
     Claim("C8", "flowers color faces more", "08", "faces", "unet-flowers", "unet-faces", "colorfulness", "more"),
+    Claim("C8", "flowers vary faces more", "08", "faces", "unet-flowers", "unet-faces", "variety", "more"),
     Claim("C8", "flowers color flowers more", "08", "flowers", "unet-flowers", "unet-faces", "colorfulness", "more"),
     Claim("C8", "so does rebalancing faces", "08", "faces", "rebalanced-faces", "l2-faces", "colorfulness", "more"),
     Claim("C9", "a small set overfits", "06", "landscapes", "small", "small-best", "ciede2000", "more"),
