@@ -32,6 +32,7 @@ def cached(backbone, lab, folder):
     if {**key, "done": done} != _read(note) or (features := _open(part, shape, "r+")) is None:
         done = 0
         place.mkdir(parents=True, exist_ok=True)
+        note.unlink(missing_ok=True)  # of another file: this one, stopped before its first batch, would pass for it
         features = np.lib.format.open_memmap(part, "w+", np.float16, shape)
     with tqdm(total=len(lab), initial=done, desc="features", unit=" pictures", delay=2, leave=False) as progress:
         for start in range(done, len(lab), BATCH_SIZE):
@@ -59,6 +60,7 @@ def _key(backbone, lab):
 def _open(path, shape, mode):
     """Maps a file of features; None where there is none of that shape, or it was cut short."""
     try:
+        np.load(path, mmap_mode="r")  # "r+" would fill up with zeros what was cut off
         found = np.load(path, mmap_mode=mode)
     except FileNotFoundError:
         return None

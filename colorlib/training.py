@@ -26,6 +26,7 @@ from colorlib import color, files, images
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 _CODE = ("colorlib", ":!colorlib/weights/vivid.*", ":(glob)notebooks/*.ipynb", "notebooks/profiles")  # makes results
+_UNREADABLE = (OSError, KeyError, ValueError, RuntimeError)  # h5py raises all four for a damaged file
 
 
 def set_seed(seed):
@@ -79,7 +80,7 @@ class Checkpoint(keras.callbacks.Callback):
             try:
                 model.load_weights(path)
                 history = json.loads((self.folder / "history.json").read_text())
-            except (OSError, KeyError, ValueError, RuntimeError) as error:  # h5py has all four for a damaged file
+            except _UNREADABLE as error:
                 print(f"{path} cannot be read ({error}); taking the checkpoint before it")
                 for variable, value in zip(variables, fresh, strict=True):  # it may have been read by half
                     variable.assign(value)
@@ -92,9 +93,9 @@ class Checkpoint(keras.callbacks.Callback):
         return 0
 
     def _of_this_run(self):
-        """Makes the folder, and clears it of another run's checkpoints."""
+        """Makes the folder, and clears it of another run's checkpoints and previews."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        note, stale = self.folder / "settings.json", list(self.folder.glob("*-*.weights.h5"))
+        note, stale = self.folder / "settings.json", list(self.folder.glob("*-[0-9][0-9][0-9].*"))
         if stale and (not note.is_file() or json.loads(note.read_text()) != self.settings):
             print(f"{self.folder}: its checkpoints are of other settings; starting anew")
             for path in stale:
@@ -130,11 +131,7 @@ class Checkpoint(keras.callbacks.Callback):
         write_json(self.history, self.folder / "history.json")
         beside = self.folder / ".partial.weights.h5"
         self.model.save_weights(beside)
-        names = [f"epoch-{number:03}.weights.h5" for number in (epoch, epoch + 1)]
-        os.replace(beside, self.folder / names[-1])
-        for old in self.folder.glob("epoch-*.weights.h5"):
-            if old.name not in names:  # later ones too: damaged, or of a run before
-                old.unlink()
+        os.replace(beside, self._file("epoch", epoch + 1))
         self._keep(epoch + 1)
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
         self._bar.update()
@@ -148,21 +145,25 @@ class Checkpoint(keras.callbacks.Callback):
         return 1 + int(np.argmin(losses)) if losses else None
 
     def load(self, model, epoch=None):
-        """Loads weights and optimizer of `epoch`, one of `keep`, or of `best_epoch` into the model that was trained."""
-        model.load_weights(self._kept(epoch or self.best_epoch))
+        """Loads weights and optimizer of `epoch`, of `keep` or else `best_epoch`. An OSError names a file it cannot."""
+        try:
+            model.load_weights(path := self._file("kept", epoch or self.best_epoch or 0))
+        except _UNREADABLE as error:
+            raise OSError(f"{path} cannot be read ({error}); to train anew, remove this folder") from error
 
-    def _kept(self, epoch):
-        return self.folder / f"kept-{epoch:03}.weights.h5"
+    def _file(self, kind, epoch):
+        return self.folder / f"{kind}-{epoch:03}.weights.h5"
 
     def _keep(self, epoch):
-        """Keeps the epoch's weights if they are to be kept, and drops what was the best before."""
-        wanted = {self._kept(number) for number in (*self.keep, self.best_epoch) if number}
-        kept = self._kept(epoch)
-        if kept in wanted and not kept.is_file():
+        """Keeps the epoch's weights if they are to be kept, and drops all others but those of the last two epochs."""
+        last = [self._file("epoch", number) for number in (epoch - 1, epoch)]
+        wanted = {self._file("kept", number) for number in (*self.keep, self.best_epoch) if number}
+        kept = self._file("kept", epoch)
+        if kept in wanted:  # also if it is there: it may be damaged, or of a run before
             partial = self.folder / ".partial-kept.weights.h5"
-            shutil.copyfile(self.folder / f"epoch-{epoch:03}.weights.h5", partial)
+            shutil.copyfile(last[-1], partial)
             os.replace(partial, kept)
-        for old in set(self.folder.glob("kept-*.weights.h5")) - wanted:
+        for old in set(self.folder.glob("*-*.weights.h5")) - wanted - set(last):  # later ones too, which are damaged
             old.unlink()
 
     def _stalled(self, epoch):
@@ -195,7 +196,7 @@ class Preview(keras.callbacks.Callback):
         rows = [self.truth, *(color.render(lightness, of)[0] for of in (0 * ab, predicted))]
         path = self.folder / f"preview-{epoch + 1:03}.png"
         images.save(np.concatenate([np.concatenate(row, axis=1) for row in rows]), path)
-        if "ipykernel" in sys.modules:
+        if (ipython := sys.modules.get("IPython")) and ipython.get_ipython():  # others import it too: papermill
             from IPython.display import Image, display
 
             image = Image(path.read_bytes())
@@ -205,10 +206,9 @@ class Preview(keras.callbacks.Callback):
     @property
     def pictures(self):
         """{epoch: predicted pictures (N, S, S, 3)}, those written before a restart included."""
-        rows = {int(path.stem[8:]): images.load(path) for path in sorted(self.folder.glob("preview-*.png"))}
-        return {
-            epoch: np.stack(np.split(row, len(self.truth), 1))[:, -row.shape[0] // 3 :] for epoch, row in rows.items()
-        }
+        count, side = self.truth.shape[:2]
+        rows = {int(path.stem[8:]): images.load(path)[-side:] for path in sorted(self.folder.glob("preview-*.png"))}
+        return {epoch: np.stack(np.split(row, count, axis=1)) for epoch, row in rows.items()}
 
 
 def _signature(model):
@@ -287,11 +287,8 @@ def hardware():
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        gpus = [
-            tf.config.experimental.get_device_details(g)["device_name"] for g in tf.config.list_physical_devices("GPU")
-        ]
-        if gpus:
-            return f"{len(gpus)} x {gpus[0]}"
+        if gpus := tf.config.list_physical_devices("GPU"):
+            return f"{len(gpus)} x {tf.config.experimental.get_device_details(gpus[0])['device_name']}"
     try:
         cpu = pathlib.Path("/proc/cpuinfo").read_text()
         name = next(line.split(":")[1].strip() for line in cpu.splitlines() if line.startswith("model name"))

@@ -4,17 +4,24 @@ import datetime
 import errno
 import json
 import os
+import pathlib
 import re
+import shutil
+import signal
+import subprocess
+import sys
+import types
 
+import h5py
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+import skimage.color
 from PIL import Image
 
-from colorlib import color, evaluate, losses, models, pipeline, training
+from colorlib import color, evaluate, images, losses, models, pipeline, training
 
-SETTINGS = {"image_size": 32, "batch_size": 4}
 EPOCHS, STEPS = 3, 2
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -29,34 +36,42 @@ def paths(tmp_path_factory):
     return sorted(folder.glob("*.jpg"))
 
 
-class Kill(keras.callbacks.Callback):
-    """Ends the run in the middle of an epoch, as Ctrl-C does."""
+class Within(keras.callbacks.Callback):
+    """Does something in the middle of an epoch, counted from 1."""
 
-    def __init__(self, epoch):
+    def __init__(self, epoch, act):
         super().__init__()
-        self.batches = epoch * STEPS + 1
+        self.epoch, self.act = epoch, act
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch + 1
 
     def on_train_batch_end(self, batch, logs=None):
-        self.batches -= 1
-        if self.batches == 0:
-            raise KeyboardInterrupt
+        if (self.now, batch) == (self.epoch, 0):
+            self.act()
 
 
-def run(paths, folder, *callbacks):
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
+
+
+def run(paths, folder, *callbacks, epochs=EPOCHS, **kept):
     """One run as notebooks do it: batch norm, dropout, Adam on a schedule. Returns colorizer, model, checkpoint."""
     training.set_seed(3)
     colorizer = models.vivid_colorizer(32, widths=(4, 8))
     logits = keras.layers.Dropout(0.3)(colorizer.get_layer("logits").output)
     model = keras.Model(colorizer.input, logits)
-    schedule = keras.optimizers.schedules.CosineDecay(1e-2, EPOCHS * STEPS)
+    falling = [STEPS, 2 * STEPS, 3 * STEPS], [1e-2, 8e-3, 5e-3, 1.0]  # but in the fourth epoch all is lost
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay(*falling)
     # Eagerly, because tracing would take longer than all its batches.
     model.compile(keras.optimizers.Adam(schedule), loss=losses.BinCrossEntropy(), run_eagerly=True)
-    checkpoint = training.Checkpoint(folder, {"epochs": 3})
+    checkpoint = training.Checkpoint(folder, {"epochs": epochs}, **kept)
     first_epoch = checkpoint.restore(model)
-    batches = pipeline.lab_batches(
-        pipeline.load_lab(paths, 32), batch_size=SETTINGS["batch_size"], training=True, seed=3, first_epoch=first_epoch
-    )
-    options = {"epochs": EPOCHS, "initial_epoch": first_epoch, "steps_per_epoch": STEPS, "shuffle": False, "verbose": 0}
+    lab = pipeline.load_lab(paths, 32)
+    batches = pipeline.lab_batches(lab, batch_size=4, training=True, seed=3, first_epoch=first_epoch)
+    options = {"epochs": epochs, "initial_epoch": first_epoch, "steps_per_epoch": STEPS, "shuffle": False, "verbose": 0}
+    if kept:
+        options["validation_data"] = pipeline.lab_batches(lab, batch_size=8)
     model.fit(batches, callbacks=[*callbacks, checkpoint], **options)
     return colorizer, model, checkpoint
 
@@ -71,35 +86,108 @@ def assert_same_run(one, other):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy(), err_msg=mine.path)
     for mine, theirs in zip(one[1].optimizer.variables, other[1].optimizer.variables, strict=True):
         np.testing.assert_array_equal(mine.numpy(), theirs.numpy(), err_msg=mine.path)
-    assert set(one[2].history) == set(other[2].history) == {"loss", "seconds"}
-    assert one[2].history["loss"] == other[2].history["loss"]
-    assert len(one[2].history["seconds"]) == EPOCHS
+    histories = [{**made[2].history} for made in (one, other)]
+    seconds = [len(history.pop("seconds")) for history in histories]
+    assert histories[0] == histories[1] and seconds == [len(histories[0]["loss"])] * 2
+    assert one[2].best_epoch == other[2].best_epoch
+    assert contents(one[2].folder) == contents(other[2].folder)
+
+
+def assert_same_scores(one, other, paths):
+    truth = pipeline.load_pictures(paths, 32)
+    lightness = color.from_uint8(truth)[0]
+    frames = [
+        evaluate.per_picture(evaluate.render_report(lightness, np.array(made[0](lightness)))[0], truth)
+        for made in (one, other)
+    ]
+    pd.testing.assert_frame_equal(*frames, check_exact=True)
+    assert frames[0]["ciede2000"].std() > 0
 
 
 def test_the_same_seed_gives_the_same_scores(paths, straight, tmp_path):
     again = run(paths, tmp_path)
     assert_same_run(straight, again)
-    truth = pipeline.load_pictures(paths, 32)
-    lightness = color.from_uint8(truth)[0]
-    frames = [
-        evaluate.per_picture(evaluate.render_report(lightness, np.array(made[0](lightness)))[0], truth)
-        for made in (straight, again)
-    ]
-    pd.testing.assert_frame_equal(*frames, check_exact=True)
-    assert frames[0]["ciede2000"].std() > 0
+    assert_same_scores(straight, again, paths)
     loss = straight[2].history["loss"]
     assert loss[0] > loss[1] > loss[2]
 
 
 def test_a_run_stopped_within_an_epoch_ends_as_one_never_stopped(paths, straight, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        run(paths, tmp_path, Kill(epoch=2))
+        run(paths, tmp_path, Within(3, interrupt))
     assert contents(tmp_path) == ["epoch-001.weights.h5", "epoch-002.weights.h5", "history.json"]
     resumed = run(paths, tmp_path)
     assert_same_run(straight, resumed)
     assert contents(tmp_path) == ["epoch-002.weights.h5", "epoch-003.weights.h5", "history.json"]
     assert json.loads((tmp_path / "history.json").read_text()) == resumed[2].history
     assert resumed[2].minutes == sum(resumed[2].history["seconds"]) / 60 > 0
+
+
+KEPT = {"epochs": 9, "keep": (1,), "patience": 2}
+
+
+def killed(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_at_the_fifth_tensor():
+    """Within save_weights: what is in the file so far is flushed, as a full buffer would be."""
+    create, made = h5py.Group.create_dataset, []
+
+    def count(group, *args, **kwargs):
+        made.append(group)
+        if len(made) == 5:
+            group.file.flush()
+            killed()
+        return create(group, *args, **kwargs)
+
+    h5py.Group.create_dataset = count
+
+
+def killed_while_keeping():
+    """The checkpoint is there, its copy by half."""
+
+    def copy(source, target):
+        target.write_bytes(cut(source.read_bytes()))
+        killed()
+
+    training.shutil.copyfile = copy
+
+
+MOMENTS = [(2, killed), (3, killed_at_the_fifth_tensor), (3, killed_while_keeping)]
+LEFT = [
+    ["epoch-001", "kept-001"],
+    [".partial", "epoch-001", "epoch-002", "kept-001", "kept-002"],
+    [".partial-kept", "epoch-001", "epoch-002", "epoch-003", "kept-001", "kept-002"],
+]
+
+
+def killed_run(pictures, folder, moment):
+    """What the process runs that is to be killed."""
+    run(sorted(pathlib.Path(pictures).glob("*.jpg")), pathlib.Path(folder), Within(*MOMENTS[int(moment)]), **KEPT)
+
+
+@pytest.mark.slow
+def test_a_run_killed_three_times_ends_as_one_never_killed(paths, tmp_path):
+    straight = run(paths, tmp_path / "straight", **KEPT)
+    assert straight[2].best_epoch == 3 and len(straight[2].history["loss"]) == 5  # of 9: it had no patience left
+    here, folder = pathlib.Path(__file__).parent, tmp_path / "killed"
+    script = "import sys, test_training; test_training.killed_run(*sys.argv[1:])"
+    place = {"cwd": here, "env": os.environ | {"PYTHONPATH": str(here.parent)}}
+    for moment, left in enumerate(LEFT):
+        command = [sys.executable, "-c", script, str(paths[0].parent), str(folder), str(moment)]
+        ended = subprocess.run(command, capture_output=True, timeout=120, **place)
+        assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
+        assert contents(folder) == sorted([*(f"{name}.weights.h5" for name in left), "history.json"])
+    for _ in range(2):  # the second time there is nothing to do
+        resumed = run(paths, folder, **KEPT)
+        assert_same_run(straight, resumed)
+        assert_same_scores(straight, resumed, paths)
+    for epoch in (1, None):
+        for made in (straight, resumed):
+            made[2].load(made[1], epoch)
+        assert_same_run(straight, resumed)
+        assert int(resumed[1].optimizer.iterations.numpy()) == (epoch or 3) * STEPS
 
 
 def test_seeds_differ():
@@ -232,6 +320,241 @@ def test_a_loss_that_is_no_number_ends_the_run_before_anything_is_written(tmp_pa
         epoch(checkpoint, 4, val_loss=value)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert len(checkpoint.history["loss"]) == 3
+
+
+# The best epoch, epochs to keep, and patience
+
+LOSSES = [3.0, 1.0, 2.0, 1.0, 0.5]  # with a patience of 2 the fourth ends the run: an equal loss is no lower one
+
+
+def patient_run(folder, model, epoch):
+    """Up to six epochs; returns the checkpoint and what `restore` said."""
+    checkpoint = training.Checkpoint(folder, {"epochs": 6}, patience=2, keep=(1, 3))
+    model.stop_training = False
+    done = checkpoint.restore(model)
+    for number in range(done + 1, 7):
+        epoch(checkpoint, number, val_loss=LOSSES[number - 1])
+        if model.stop_training:
+            break
+    return checkpoint, done
+
+
+def kept_values(checkpoint, model, epochs):
+    values = []
+    for epoch in epochs:
+        checkpoint.load(model, epoch)
+        values.append(set(np.unique(np.concatenate([np.ravel(weight) for weight in model.get_weights()]))))
+    return values
+
+
+def test_the_best_epoch_and_those_asked_for_are_kept_and_patience_ends_the_run(tmp_path):
+    model, epoch = small()
+    checkpoint, done = patient_run(tmp_path, model, epoch)
+    assert done == 0 and len(checkpoint.history["loss"]) == 4 and checkpoint.best_epoch == 2
+    kept = [f"kept-00{number}.weights.h5" for number in (1, 2, 3)]
+    assert contents(tmp_path) == ["epoch-003.weights.h5", "epoch-004.weights.h5", "history.json", *kept]
+    assert kept_values(checkpoint, model, (1, None, 3, 2)) == [{1}, {2}, {3}, {2}]
+    again, done = patient_run(tmp_path, model, epoch)
+    assert done == 6 and again.history == checkpoint.history
+    assert (model.get_weights()[0] == 4).all()  # the last ones, as in the run that was not taken up
+
+
+def test_the_best_before_is_dropped(tmp_path):
+    model, epoch = small()
+    checkpoint = training.Checkpoint(tmp_path, {"epochs": 3})
+    checkpoint.restore(model)
+    for number, best in enumerate((1, 2, 2), start=1):
+        epoch(checkpoint, number, val_loss=(2.0, 1.0, 1.0)[number - 1])
+        assert [path.name for path in tmp_path.glob("kept-*")] == [f"kept-00{best}.weights.h5"]
+        assert checkpoint.best_epoch == best
+
+
+class Stopped(BaseException):
+    """The process ends here, and nothing is tidied up."""
+
+
+def stop_at(place, monkeypatch):
+    """Ends the run before the file operation of that number, or within it where that can be; counts the operations."""
+    count = []
+
+    def counted(original, half=None):
+        def operation(*args, **kwargs):
+            count.append(original)
+            if len(count) == place:
+                if half:
+                    half(*args)
+                raise Stopped
+            return original(*args, **kwargs)
+
+        return operation
+
+    def half_saved(model, path):
+        save(model, path)
+        path.write_bytes(cut(path.read_bytes()))
+
+    def half_copied(source, target):
+        target.write_bytes(cut(source.read_bytes()))
+
+    save = keras.Model.save_weights
+    monkeypatch.setattr(keras.Model, "save_weights", counted(save, half_saved))
+    monkeypatch.setattr(training.shutil, "copyfile", counted(training.shutil.copyfile, half_copied))
+    for owner, name in ((os, "replace"), (pathlib.Path, "unlink")):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+    return count
+
+
+def test_a_run_stopped_at_any_file_it_writes_ends_with_the_same_files(tmp_path, monkeypatch):
+    model, epoch = small()
+    with monkeypatch.context() as patch:
+        operations = stop_at(None, patch)
+        straight, _ = patient_run(tmp_path / "straight", model, epoch)
+    assert len(operations) > 24
+    for place in range(1, len(operations) + 1):
+        folder = tmp_path / str(place)
+        with monkeypatch.context() as patch, pytest.raises(Stopped):
+            stop_at(place, patch)
+            patient_run(folder, model, epoch)
+        for path in folder.glob("[ek]*.weights.h5"):  # what is there is whole
+            h5py.File(path).close()
+        resumed, done = patient_run(folder, model, epoch)
+        assert resumed.best_epoch == 2 and len(resumed.history["seconds"]) == 4
+        for name in ("loss", "val_loss"):
+            assert resumed.history[name] == straight.history[name]
+        assert contents(folder) == contents(tmp_path / "straight"), (place, done)
+        assert kept_values(resumed, model, (1, 2, 3)) == [{1}, {2}, {3}], (place, done)
+
+
+@pytest.mark.parametrize("damage", [cut, scrambled, lambda data: b""], ids=["cut", "scrambled", "empty"])
+def test_a_damaged_kept_file_is_named(tmp_path, damage):
+    model, epoch = small()
+    checkpoint, _ = patient_run(tmp_path, model, epoch)
+    best = tmp_path / "kept-002.weights.h5"
+    best.write_bytes(damage(best.read_bytes()))
+    with pytest.raises(OSError, match=r"kept-002\.weights\.h5 cannot be read \(.+\); to train anew, remove"):
+        checkpoint.load(model)
+    assert kept_values(checkpoint, model, (1, 3)) == [{1}, {3}]
+
+
+def test_an_epoch_that_was_not_kept_or_not_measured_is_named(tmp_path):
+    model, epoch = small()
+    checkpoint, _ = patient_run(tmp_path / "run", model, epoch)
+    with pytest.raises(OSError, match=r"kept-004\.weights\.h5 cannot be read"):
+        checkpoint.load(model, 4)
+    unmeasured = training.Checkpoint(tmp_path / "none", {"epochs": 3})
+    assert unmeasured.best_epoch is None
+    with pytest.raises(OSError, match=r"kept-000\.weights\.h5 cannot be read"):
+        unmeasured.load(model)
+
+
+def test_a_damaged_kept_file_is_written_anew_with_its_epoch(tmp_path):
+    """As a machine that lost its power leaves them: the newest files were not on the disk yet."""
+    model, epoch = small()
+    patient_run(tmp_path, model, epoch)
+    (tmp_path / "epoch-004.weights.h5").unlink()
+    for name in ("epoch-003", "kept-003"):
+        (tmp_path / f"{name}.weights.h5").write_bytes(b"")
+    shutil.copyfile(tmp_path / "kept-002.weights.h5", tmp_path / "epoch-002.weights.h5")
+    checkpoint, done = patient_run(tmp_path, model, epoch)
+    assert done == 2 and kept_values(checkpoint, model, (1, 2, 3)) == [{1}, {2}, {3}]
+
+
+def test_kept_files_and_previews_of_other_settings_go(tmp_path):
+    model, epoch = small()
+    patient_run(tmp_path, model, epoch)
+    images.save(np.zeros((24, 16, 3), np.uint8), tmp_path / "preview-002.png")
+    (tmp_path / "scores.csv").write_text("ciede2000\n1\n")
+    checkpoint = training.Checkpoint(tmp_path, {"epochs": 7})
+    assert checkpoint.restore(model) == 0 and checkpoint.best_epoch is None
+    assert contents(tmp_path) == ["history.json", "scores.csv"]
+
+
+# Previews
+
+
+def constant_colorizer():
+    """Colors every pixel with its bias, a* and b* / 128."""
+    return keras.Sequential([keras.layers.Input((16, 16, 1)), keras.layers.Conv2D(2, 1, kernel_initializer="zeros")])
+
+
+@pytest.fixture
+def truth():
+    """Three smooth pictures of middling lightness, whose every color within 20 of grey is in the gamut."""
+    rng = np.random.default_rng(4)
+    noise = [Image.fromarray(rng.integers(100, 160, (4, 4, 3), np.uint8)) for _ in range(3)]
+    return np.stack([np.asarray(picture.resize((16, 16), Image.Resampling.BICUBIC)) for picture in noise])
+
+
+def previewed(folder, truth, epochs):
+    """A preview every other epoch of a color that changes with them."""
+    colorizer = constant_colorizer()
+    preview = training.Preview(folder, colorizer, truth, every=2)
+    for epoch in epochs:
+        colorizer.layers[0].bias.assign([0.01 * epoch, -0.02 * epoch])
+        preview.on_epoch_end(epoch - 1)
+    return preview
+
+
+def test_a_preview_holds_the_true_the_grey_and_the_predicted(tmp_path, truth):
+    previewed(tmp_path, truth, range(1, 6))
+    assert contents(tmp_path) == ["preview-002.png", "preview-004.png"]
+    for epoch in (2, 4):
+        picture = np.asarray(Image.open(tmp_path / f"preview-00{epoch}.png"))
+        assert picture.shape == (48, 48, 3)
+        rows = picture.reshape(3, 16, 3, 16, 3).swapaxes(1, 2)  # (row, picture, S, S, 3)
+        np.testing.assert_array_equal(rows[0], truth)
+        lab = skimage.color.rgb2lab(truth)
+        for row, ab in ((rows[1], [0, 0]), (rows[2], [1.28 * epoch, -2.56 * epoch])):
+            lab[..., 1:] = ab
+            np.testing.assert_allclose(row / 255, skimage.color.lab2rgb(lab), atol=0.6 / 255)
+
+
+def test_predicted_pictures_are_given_back_those_before_a_restart_too(tmp_path, truth):
+    previewed(tmp_path, truth, (1, 2))
+    pictures = previewed(tmp_path, truth, range(3, 7)).pictures
+    lightness = color.from_uint8(truth)[0]
+    assert list(pictures) == [2, 4, 6]
+    for epoch, found in pictures.items():
+        ab = np.broadcast_to(np.float32([0.01 * epoch, -0.02 * epoch]), (3, 16, 16, 2))
+        np.testing.assert_array_equal(found, color.render(lightness, ab)[0])
+
+
+def test_previews_come_along_while_a_model_is_fitted(tmp_path, truth):
+    colorizer = constant_colorizer()
+    colorizer.compile(keras.optimizers.SGD(0.1), loss="mse", run_eagerly=True)
+    lightness, ab = color.from_uint8(truth)
+    preview = training.Preview(tmp_path, colorizer, truth, every=1)
+    colorizer.fit(lightness, ab + 0.05, epochs=2, callbacks=[preview], verbose=0)
+    pictures = preview.pictures
+    np.testing.assert_array_equal(pictures[2], color.render(lightness, np.array(colorizer(lightness)))[0])
+    assert (pictures[1] != pictures[2]).any()
+
+
+class Shown:
+    """What IPython has for this: a display that can be updated."""
+
+    def __init__(self):
+        self.first, self.updates = [], []
+
+    def display(self, image, display_id):
+        self.first.append(image)
+        return types.SimpleNamespace(update=self.updates.append) if display_id else None
+
+
+@pytest.mark.parametrize("shell", ["a notebook's", None, "not imported"])
+def test_a_preview_is_shown_in_a_notebook_and_nowhere_else(tmp_path, truth, monkeypatch, shell):
+    """Papermill imports IPython and ipykernel into a process that is no notebook."""
+    shown = Shown()
+    modules = {
+        "ipykernel": types.SimpleNamespace(),
+        "IPython": types.SimpleNamespace(get_ipython=lambda: shell),
+        "IPython.display": types.SimpleNamespace(Image=bytes, display=shown.display),
+    }
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, None if shell == "not imported" else module)
+    previewed(tmp_path, truth, range(1, 5))
+    written = [(tmp_path / f"preview-00{epoch}.png").read_bytes() for epoch in (2, 4)]
+    in_notebook = shell == "a notebook's"
+    assert shown.first == written[:1] * in_notebook and shown.updates == written * in_notebook
 
 
 # Results
