@@ -7,19 +7,16 @@ import numpy as np
 from tqdm import tqdm
 
 from colorlib import color, evaluate
-from colorlib.models import bin_logits
+from colorlib.models import bin_logits, predict
 
 TEMPERATURES = (1.0, 0.6, 0.38, 0.25)
 TAUS = (0.0, 0.2, 0.4, 0.6)
 _RANKED = ("ciede2000", "colorfulness", "colorfulness_true")
 
 
-def logits(colorizer, lightness, *, batch_size=64):
+def logits(colorizer, lightness):
     """The logits of a vivid colorizer for lightness (N, S, S, 1): (N, S/4, S/4, 261). Computed once, decoded often."""
-    model = bin_logits(colorizer)
-    # Called, not predict(): that would trace a graph for each new model, which takes longer than a few batches.
-    parts = [model(lightness[i : i + batch_size]) for i in range(0, len(lightness), batch_size)]
-    return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
+    return predict(bin_logits(colorizer), lightness)
 
 
 def decode(colorizer, values, *, temperature=1.0, tau=0.0, gain=1.0, batch_size=64):

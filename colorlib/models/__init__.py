@@ -4,7 +4,7 @@ Called with the published size alone, a builder of a published system returns th
 """
 
 from colorlib.models.autoencoders import conv_autoencoder, face_autoencoder, simple_conv_autoencoder, skip_autoencoder
-from colorlib.models.blocks import with_lightness
+from colorlib.models.blocks import predict, with_lightness
 from colorlib.models.pretrained import fusion_colorizer, resnet50_colorizer, vgg16_colorizer
 from colorlib.models.unet import unet
 from colorlib.models.vanilla import vanilla_autoencoder
@@ -15,6 +15,7 @@ __all__ = [
     "conv_autoencoder",
     "face_autoencoder",
     "fusion_colorizer",
+    "predict",
     "regression_colorizer",
     "resnet50_colorizer",
     "simple_conv_autoencoder",

@@ -1,7 +1,8 @@
 """What the builders share: the input, and the stacks of convolutions that several of the published systems have."""
 
 import keras
-from keras import layers
+import numpy as np
+from keras import layers, ops
 
 
 def lightness_input(image_size, stride, channels=1, name="lightness"):
@@ -59,3 +60,14 @@ def with_lightness(colorizer):
     return keras.Model(
         colorizer.input, layers.Concatenate()([colorizer.input, colorizer.output]), name="with_lightness"
     )
+
+
+def predict(model, *inputs, batch_size=32):
+    """What a model makes of NumPy arrays (N, ...), one for each of its inputs, in batches: a NumPy array (N, ...).
+
+    The model is called: its own `predict` traces a graph first, which for a new model takes longer than a few batches.
+    """
+    starts = range(0, len(inputs[0]), batch_size)
+    parts = [[np.float32(values[start : start + batch_size]) for values in inputs] for start in starts]
+    made = [model(part if len(inputs) > 1 else part[0], training=False) for part in parts]
+    return np.concatenate([ops.convert_to_numpy(batch) for batch in made])

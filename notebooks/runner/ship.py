@@ -123,7 +123,7 @@ def run(options):
     for folder in folders:
         truth = pipeline.load_pictures(catalog.paths(folder, "test"), IMAGE_SIZE)
         lightness = color.from_uint8(truth)[0]
-        pictures, gamut = evaluate.render_report(lightness, colorizer.predict(lightness, verbose=0))
+        pictures, gamut = evaluate.render_report(lightness, models.predict(colorizer, lightness))
         scores = evaluate.summary(evaluate.per_picture(pictures, truth, prior=prior))
         scores["ab_wasserstein"] = {"mean": evaluate.ab_wasserstein(pictures, truth)}
         report["test"][catalog.describe(folder)["name"]] = catalog.describe(folder) | {"scores": scores, **gamut}
