@@ -122,7 +122,8 @@ def side_by_side(folders):
     joined = None
     for title, folder in folders.items():
         found = table(folder)
-        found[title] = found["effect"] + ", " + found["verdict"]
+        seeds = [f", {count} seed{'s' * (count > 1)}, " for count in found["seeds"]]
+        found[title] = found["effect"] + seeds + found["verdict"]
         found = found[["claim", "it says", "test", title]]
         joined = found if joined is None else joined.merge(found, how="outer", on=["claim", "it says", "test"])
     order = {(claim.name, claim.says): place for place, claim in enumerate(CLAIMS)}

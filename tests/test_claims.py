@@ -150,9 +150,9 @@ def test_tables_stand_side_by_side_in_the_order_of_the_claims(tmp_path):
     assert table.columns.tolist() == ["claim", "it says", "test", "scenes", "photos", "agree"]
     told = table[["claim", "scenes", "photos", "agree"]].itertuples(index=False, name=None)
     assert list(told) == [
-        ("C1", "-1.00 [-1.00, -1.00], holds", "+1.00 [+1.00, +1.00], fails", "no"),
-        ("C9", "-1.00 [-1.00, -1.00], fails", "+1.00 [+1.00, +1.00], fails", "yes"),
-        ("C11", "–", "-1.00 [-1.00, -1.00], holds", ""),
+        ("C1", "-1.00 [-1.00, -1.00], 1 seed, holds", "+1.00 [+1.00, +1.00], 1 seed, fails", "no"),
+        ("C9", "-1.00 [-1.00, -1.00], 1 seed, fails", "+1.00 [+1.00, +1.00], 1 seed, fails", "yes"),
+        ("C11", "–", "-1.00 [-1.00, -1.00], 1 seed, holds", ""),
     ]
     with_none = claims.side_by_side({"nothing yet": tmp_path / "nowhere", "photos": tmp_path / "photos"})
     assert with_none["nothing yet"].tolist() == ["–"] * 3
