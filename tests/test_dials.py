@@ -38,7 +38,7 @@ def predict(colorizer, lightness, **setting):
 
 
 def test_decoded_logits_are_the_models_own_answer(colorizer, lightness):
-    values = dials.logits(colorizer, lightness, batch_size=2)
+    values = dials.logits(colorizer, lightness)
     assert values.shape == (5, 8, 8, 261)
     ab = dials.decode(colorizer, values, **SETTING, batch_size=2)
     layer = colorizer.get_layer("decode")

@@ -331,3 +331,12 @@ def test_the_trained_part_shares_its_weights(vivid, lightness):
     model.fit(lightness, np.full((2, 32, 32, 2), 0.2, np.float32), epochs=3, verbose=0)
     after = vivid.predict(lightness, verbose=0)
     assert np.abs(after - 0.2).mean() < np.abs(before - 0.2).mean()
+
+
+@pytest.mark.parametrize("batch_size", [2, 5, 32])
+def test_predictions_come_in_batches_and_are_the_models_own(batch_size, lightness):
+    model = models.face_autoencoder(32, filters=4)
+    pictures = np.concatenate([lightness] * 3)[:5]
+    made = models.predict(model, pictures, batch_size=batch_size)
+    np.testing.assert_allclose(made, model.predict(pictures, verbose=0), atol=1e-5)
+    assert made.shape == (5, 32, 32, 2) and made.std() > 0
