@@ -40,9 +40,7 @@ CLAIMS = (
     Claim("C9", "a small set overfits", "06", "landscapes", "small", "small-best", "ciede2000", "more"),
     Claim("C9", "a large set does not", "06", "landscapes", "large", "large-best", "ciede2000", "equal"),
     *(
-        Claim(
-            "C10", f"rebalancing beats L2 with a gain, {role}", "09", role, "adjusted", "l2-gain", "ciede2000", "less"
-        )
+        Claim("C10", f"classes beat L2 with a gain, {role}", "09", role, "adjusted", "l2-gain", "ciede2000", "less")
         for role in ("faces", "flowers", "landscapes", "varied")
     ),
     *(

@@ -13,6 +13,7 @@ import numpy as np
 
 AB_SCALE = 128.0
 BIN_SIZE = 10.0
+GREY_BELOW = 1.0  # Lab units of chroma: what rounding to 8 bits leaves of grey has no hue
 _BLOCK = 2**13  # pixels at a time: so little stays in the cache
 
 # sRGB primaries and the D65 white of the 2 degree observer, as in IEC 61966-2-1 and scikit-image.

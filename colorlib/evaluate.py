@@ -135,7 +135,7 @@ def _hue_share(lab, sector):
     """The share of each picture's chroma whose hue lies in a sector, degrees: (N, H, W, 3) -> (N,); 0 for grey."""
     a, b = lab[..., 1], lab[..., 2]
     chroma = np.hypot(a, b)
-    chroma[chroma < 1] = 0  # what rounding to 8 bits leaves of grey has no hue
+    chroma[chroma < color.GREY_BELOW] = 0
     inside = np.abs((np.degrees(np.arctan2(b, a)) - np.mean(sector) + 180) % 360 - 180) <= np.ptp(sector) / 2
     return (chroma * inside).sum((1, 2)) / np.maximum(chroma.sum((1, 2)), 1e-9)
 

@@ -52,10 +52,14 @@ def _canvas(rows, columns, size, **grid):
     return figure, axes
 
 
+def _across(count):
+    return math.ceil(count / math.ceil(count / 4))
+
+
 def _panels(count, width, height, **grid):
     """A figure of `count` panels of this size in inches in even rows of at most four, and its panels as a list."""
-    rows = math.ceil(count / 4)
-    across = math.ceil(count / rows)
+    across = _across(count)
+    rows = math.ceil(count / across)
     figure, axes = _canvas(rows, across, (width * across, height * rows), layout="constrained", **grid)
     for place in axes.flat[count:]:
         place.set_axis_off()
@@ -209,7 +213,7 @@ def hue_histogram(sets):
     for index, (title, pictures) in enumerate(sets.items()):
         a, b = np.moveaxis(color.lab_of(pictures)[..., 1:], -1, 0)
         chroma, hue = np.hypot(a, b), np.degrees(np.arctan2(b, a)) % 360
-        seen = np.where(chroma < 1, 0, chroma)  # as in the scores: what rounding leaves of grey has no hue
+        seen = np.where(chroma < color.GREY_BELOW, 0, chroma)
         share = 100 * np.histogram(hue, edges, weights=seen)[0] / max(seen.sum(), 1e-9)
         line = {"color": "black" if index == len(sets) - 1 else PALETTE[index % len(PALETTE)]}
         place.stairs(share, edges, label=f"{title} (mean chroma {chroma.mean():.1f})", linewidth=1.8, **line)
@@ -267,7 +271,7 @@ def loss_curves(histories, *, metric="loss"):
 
     `histories`: title -> Keras history, name -> values by epoch. The lowest validation value is marked.
     """
-    figure, panels = _panels(len(histories), WIDTH / (3 if len(histories) in (1, 2, 3, 5, 6) else 4), 2.8)
+    figure, panels = _panels(len(histories), WIDTH / max(3, _across(len(histories))), 2.8)
     for place, (title, history) in zip(panels, histories.items(), strict=True):
         epochs = np.arange(1, len(history[metric]) + 1)
         place.plot(epochs, history[metric], color=PALETTE[0], linewidth=1, alpha=0.75, label="training")

@@ -164,7 +164,7 @@ def _cell(runs, name):
 def markdown(frame):
     """Writes a DataFrame, without its index, as a Markdown table; columns of numbers stand to the right."""
     cells = [[f"{v:.2f}" if isinstance(v, float) else str(v).replace("|", "\\|") for v in row] for row in frame.values]
-    numeric = [all(re.match(r"[-−+\d–]", row[i]) for row in cells) for i in range(frame.shape[1])]
+    numeric = [all(re.match(r"[-−+\d–][^_]*$", row[i]) for row in cells) for i in range(frame.shape[1])]
     lines = [[str(name) for name in frame.columns], ["---:" if right else "---" for right in numeric], *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -197,7 +197,7 @@ def _download(address, md5, path):
     def connect():
         try:
             response.set_result(urllib.request.urlopen(address, timeout=TIMEOUT))
-        except Exception as error:
+        except Exception as error:  # whatever it is, `result` raises it below
             response.set_exception(error)
 
     # In a thread: urllib's own time-out is for each of a host's many numbers, and none is for finding them.

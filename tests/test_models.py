@@ -187,7 +187,7 @@ CONTRACT = {
         "30 is not a positive multiple of 8",
     ),
     "resnet50": (
-        lambda size: models.resnet50_colorizer(size, frozen(size, 4), filters=8, frozen=2),
+        lambda size: models.resnet50_colorizer(size, frozen(size, 4), filters=8),
         "a feature map of side 8 is not 30 / 4",
     ),
 }

@@ -11,6 +11,8 @@ from keras import Input, Model, layers
 from colorlib import transfer
 from colorlib.models.blocks import decoder, encoder, joining_decoder, lightness_input
 
+FROZEN = 10  # layers of system 3's ResNet50
+
 
 def _compose(image_size, stride, backbone, make_head, name):
     inputs = lightness_input(image_size, stride)
@@ -61,10 +63,10 @@ def fusion_colorizer(image_size, embedder=None, *, filters=64):
     return _compose(image_size, 8, embedder, make_head, "fusion_colorizer")
 
 
-def resnet50_colorizer(image_size, backbone=None, *, filters=128, frozen=10):
+def resnet50_colorizer(image_size, backbone=None, *, filters=128):
     """System 3's transfer network, published at 128x128: ResNet50 to the end of conv2_block1, then its own decoder.
 
-    The first `frozen` layers of the backbone's network stay as they are, the others are trained. 3x3, LeakyReLU and
+    The first 10 layers of the backbone's network stay as they are, the others are trained. 3x3, LeakyReLU and
     BatchNorm: up f, up f/2, the input (three channels) joined, f/2, f/4, 2. Without a `backbone`: ResNet50 with random
     weights. With 128 filters: 514,338 parameters. Raises ValueError for a backbone whose stride is not 4.
     """
@@ -74,7 +76,7 @@ def resnet50_colorizer(image_size, backbone=None, *, filters=128, frozen=10):
         raise ValueError(f"a feature map of side {backbone.output_shape[1]} is not {image_size} / 4")
     network = backbone.get_layer("network")
     network.trainable = True
-    for layer in network.layers[:frozen]:
+    for layer in network.layers[:FROZEN]:
         layer.trainable = False
 
     def make_head(lightness, features):
