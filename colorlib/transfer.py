@@ -117,8 +117,9 @@ def imagenet_embedder(name, *, image_size, weights="auto"):
     """A frozen network from lightness (S, S, 1) in [-1, 1] to one vector, of the picture resized as in its training.
 
     "inception_resnet_v2" sees 299x299 and returns the probabilities (softmax) of ImageNet's 1000 classes, as in
-    Wallner 2017; the others see 224x224 and return their last features, averaged. `image_size` None takes any size.
-    Raises ValueError for an unknown name, and WeightsError.
+    Wallner 2017; the others see 224x224 and return their last features, averaged and of length 1: fifty times as long,
+    as they come, they would drown what they are joined to. `image_size` None takes any size. Raises ValueError for an
+    unknown name, and WeightsError.
     """
     name, at = (_WITH_TOP, 299) if name == "inception_resnet_v2" else (name, 224)
     return _compose("embedder", name, (image_size, image_size, 1), weights, at=at, pooling="avg")
@@ -148,6 +149,8 @@ def _compose(title, name, shape, weights, *, at=None, cut=None, pooling=None):
         flaw = "is of another network" if isinstance(error, ValueError) else "is cut off or damaged"
         raise WeightsError(f"{path} {flaw} ({error}); expected the file of {address}") from error
     ends = base.output if cut is None else keras.tree.map_structure(lambda end: base.get_layer(end).output, cut)
+    if pooling and name != _WITH_TOP:
+        ends = layers.UnitNormalization()(ends)
     frozen = keras.Model(base.input, ends, name="network")
     # This puts BatchNorm in inference mode too; a call with training=False would not (keras issue 20285). As an
     # argument of Model it would not reach the layers.
