@@ -19,8 +19,10 @@ CLAIMS = (
     Claim("C1", "on a backbone better than from scratch", "03", "faces", "transfer", "scratch", "ciede2000", "less"),
     Claim("C2", "faces fail on landscapes", "03", "landscapes", "scratch", "scratch-landscapes", "ciede2000", "more"),
     Claim("C2", "landscapes fail on faces", "03", "faces", "scratch-landscapes", "scratch", "ciede2000", "more"),
-    Claim("C3", "sepia over everything", "04", "varied", "fusion", "truth", "sepia", "more"),
-    Claim("C3", "bluish at low variety", "04", "varied", "fusion", "truth", "blue", "more", "low variety"),
+    Claim("C3", "sepia over everything", "04", "varied", "published", "truth", "sepia", "more"),
+    Claim("C3", "also when mended", "04", "varied", "fusion", "truth", "sepia", "more"),
+    Claim("C3", "bluish at low variety", "04", "varied", "published", "truth", "blue", "more", "low variety"),
+    Claim("C3", "that too when mended", "04", "varied", "fusion", "truth", "blue", "more", "low variety"),
     Claim("C4", "color needs many epochs", "04", "varied", "fusion-last", "fusion-early", "colorfulness", "more"),
     Claim("C4", "a rate that stays makes color", "04", "varied", "fusion-last", "cut", "colorfulness", "more"),
     Claim("S2", "the embedding helps", "04", "varied", "fusion", "plain", "ciede2000", "less"),  # what 2 is built on
