@@ -77,7 +77,7 @@ format: $(INSTALLED) ## Mend what `make lint` complains of, where a machine can
 bench: $(INSTALLED) ## Measure speeds (tests/benchmarks/)
 	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(PY) "$$file" || exit 1; done
 
-results: PROFILE := photos
+results: PROFILE := $(if $(filter environment,$(origin PROFILE)),$(PROFILE),photos)
 results: $(INSTALLED) ## Run the profile's experiments over their seeds -> notebooks/results/ (skips what is there)
 	$(RUN) --results
 

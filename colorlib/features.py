@@ -1,7 +1,9 @@
 """Features of frozen networks, computed once for each picture and kept on disk beside the pictures."""
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -20,10 +22,21 @@ def cached(backbone, lab, folder):
     `backbone` is a `keras.Model` from lightness. They lie in `folder`/KEY/features.npy; the key follows from the
     backbone's configuration (its preprocessing too), its weights and the pictures' lightness, so another network,
     another set or other weights are computed anew, and never mistaken. What was interrupted goes on after the last
-    whole batch. Shows a progress bar.
+    whole batch; a second process waits for the first. Shows a progress bar. Raises ValueError for features that are no
+    finite numbers in half precision.
     """
     key = _key(backbone, lab)
     place = Path(folder) / "-".join(text[:10] for text in key.values())
+    place.mkdir(parents=True, exist_ok=True)
+    lock = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _filled(backbone, lab, place, key)
+    finally:
+        os.close(lock)
+
+
+def _filled(backbone, lab, place, key):
     whole, part, note = (place / name for name in ("features.npy", "features.part.npy", "progress.json"))
     shape = (len(lab), *backbone.output_shape[1:])
     if (found := _open(whole, shape, "r")) is not None and _read(note) == {**key, "done": len(lab)}:
@@ -31,13 +44,15 @@ def cached(backbone, lab, folder):
     done = _read(note).pop("done", 0) if part.is_file() else 0
     if {**key, "done": done} != _read(note) or (features := _open(part, shape, "r+")) is None:
         done = 0
-        place.mkdir(parents=True, exist_ok=True)
         note.unlink(missing_ok=True)  # of another file: this one, stopped before its first batch, would pass for it
         features = np.lib.format.open_memmap(part, "w+", np.float16, shape)
     with tqdm(total=len(lab), initial=done, desc="features", unit=" pictures", delay=2, leave=False) as progress:
         for start in range(done, len(lab), BATCH_SIZE):
             batch = pipeline.split(lab[start : start + BATCH_SIZE])[0]
-            features[start : start + len(batch)] = backbone.predict_on_batch(batch)
+            computed = backbone.predict_on_batch(batch)
+            if not np.abs(computed).max() <= np.finfo(np.float16).max:
+                raise ValueError(f"features of {backbone.name} up to {np.abs(computed).max():g} do not fit float16")
+            features[start : start + len(batch)] = computed
             features.flush()  # before it is said to be there
             files.write(note, json.dumps({**key, "done": start + len(batch)}))
             progress.update(len(batch))
@@ -72,6 +87,7 @@ def _open(path, shape, mode):
 
 def _read(path):
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from colorlib import evaluate, files
+from colorlib import baselines, color, evaluate, files
 
 # name in the results -> heading, decimals; the arrow says where better lies
 SCORES = {
@@ -50,6 +50,24 @@ def score(folder, lightness, ab, truth, *, prior, **result):
     return pictures, frame
 
 
+def score_baselines(folder, sample, truth, seeds, **result):
+    """Scores what needs no network, `baselines.fit(sample)`, into FOLDER/NAME-seedN; with every seed it is the same.
+
+    `sample` are training pictures, `truth` the test pictures, both uint8 (N, S, S, 3); `result` is as in `score`.
+    """
+    lightness = color.from_uint8(truth)[0]
+    for seed in seeds:
+        for name, baseline in baselines.fit(sample).items():
+            variant = name.replace(" ", "-")
+            place = Path(folder) / f"{variant}-seed{seed}"
+            score(place, lightness, baseline(lightness), truth, variant=variant, seed=seed, **result)
+
+
+def role(result):
+    """The role of a result's picture set; where it is not said, the end of the set's name."""
+    return result["data"].get("role") or result["data"]["name"].rpartition("-")[2]
+
+
 def load_results(folder):
     """Reads every `result.json` below a folder: a list of dicts, in order of path, each with its "file".
 
@@ -59,7 +77,7 @@ def load_results(folder):
     for path in sorted(Path(folder).rglob("result.json")):
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
-            run = (result["experiment"], result["data"]["name"], result["variant"], result["seed"])
+            run = (result["experiment"], _set(result), result["variant"], result["seed"])
             result["scores"], result["file"] = result["scores"], str(path)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: not a result: {error!r}") from error
@@ -70,25 +88,38 @@ def load_results(folder):
     return results
 
 
+def _set(result):
+    """The name of a result's picture set, with its role where the name does not end in it: one set may have two."""
+    name, of = result["data"]["name"], role(result)
+    return name if name.endswith(of) else f"{name} ({of})"
+
+
+def _same(runs, what, of):
+    """Raises ValueError where runs that are to be averaged or compared differ in what `of` gives, `what` in words."""
+    if len({json.dumps(of(run), sort_keys=True) for run in runs}) > 1:
+        of_each = ", ".join(dict.fromkeys(f"{run['variant']} of seed {run['seed']}" for run in runs))
+        raise ValueError(f"{runs[0]['experiment']}, {_set(runs[0])}: {what} differ between {of_each}")
+
+
 def results_table(folder, *, scores=tuple(SCORES)[:4], digest=None):
     """Tabulates the results below a folder: a DataFrame of texts, one row an experiment, data set and variant.
 
     Rows are ordered by data set, then by CIEDE2000; `digest` keeps only the results scored on that picture set.
     A cell is "mean [low, high] ± spread": mean over seeds, 95 % interval over pictures (its ends averaged over the
-    seeds), standard deviation over seeds where there are several. Raises ValueError where seeds were scored on
-    different pictures, and like `load_results`.
+    seeds), standard deviation over seeds where there are several. Raises ValueError where seeds differ in their
+    pictures or parameters, and like `load_results`.
     """
     groups = {}
     for result in load_results(folder):
         if digest not in (None, result["data"].get("digest")):
             continue
-        groups.setdefault((result["experiment"], result["data"]["name"], result["variant"]), []).append(result)
+        groups.setdefault((result["experiment"], _set(result), result["variant"]), []).append(result)
     rows = []
     order = {key: np.mean([run["scores"]["ciede2000"]["mean"] for run in runs]) for key, runs in groups.items()}
     for experiment, data, variant in sorted(groups, key=lambda key: (key[1], order[key])):
         runs = groups[experiment, data, variant]
-        if len({run["data"].get("digest") for run in runs}) > 1:
-            raise ValueError(f"{experiment}, {data}, {variant}: its seeds were scored on different pictures")
+        _same(runs, "pictures", lambda run: run["data"].get("digest"))
+        _same(runs, "parameters", lambda run: run.get("parameters"))
         row = {"experiment": experiment, "data": data, "variant": variant, "seeds": len(runs)}
         rows.append(row | {SCORES[name][0]: _cell(runs, name) for name in scores})
     table = pd.DataFrame(rows, columns=["experiment", "data", "variant", "seeds", *(SCORES[n][0] for n in scores)])
@@ -105,7 +136,7 @@ def compare(folder, variant, against, *, score="ciede2000", digest=None):
     runs = {}
     for result in load_results(folder):
         if digest in (None, result["data"].get("digest")) and result["variant"] in (variant, against):
-            by_seed = runs.setdefault(result["data"]["name"], {}).setdefault(result["variant"], {})
+            by_seed = runs.setdefault(_set(result), {}).setdefault(result["variant"], {})
             if (other := by_seed.setdefault(result["seed"], result)) is not result:
                 raise ValueError(f"{result['file']}: the same variant, data and seed as {other['file']}")
     rows = []
@@ -133,12 +164,13 @@ def compare(folder, variant, against, *, score="ciede2000", digest=None):
 def paired(one, other):
     """The scores, picture by picture, of two variants' results {seed: result}, of the seeds that both have.
 
-    Returns the seeds and two lists of DataFrames in their order. Raises ValueError where their pictures differ.
+    Returns the seeds and two lists of DataFrames in their order. Raises ValueError where their pictures differ, or the
+    parameters of the seeds of one.
     """
     seeds = sorted(set(one) & set(other))
-    if len({of[seed]["data"].get("digest") for of in (one, other) for seed in seeds}) > 1:
-        variants = " and ".join(of[seeds[0]]["variant"] for of in (one, other))
-        raise ValueError(f"{one[seeds[0]]['data']['name']}: {variants} were scored on different pictures")
+    _same([of[seed] for of in (one, other) for seed in seeds], "pictures", lambda run: run["data"].get("digest"))
+    for of in (one, other):
+        _same([of[seed] for seed in seeds], "parameters", lambda run: run.get("parameters"))
     frames = [[pd.read_csv(Path(of[seed]["file"]).with_name("scores.csv")) for seed in seeds] for of in (one, other)]
     return seeds, frames
 

@@ -5,16 +5,13 @@ with scores.csv beside it. Each file is written beside and renamed, so a file th
 """
 
 import datetime
-import functools
 import hashlib
 import importlib.metadata
 import json
 import math
 import os
 import pathlib
-import platform
 import shutil
-import subprocess
 import sys
 import time
 
@@ -22,10 +19,8 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from colorlib import color, files, images
+from colorlib import color, files, images, provenance
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-_CODE = ("colorlib", ":!colorlib/weights/vivid.*", ":(glob)notebooks/*.ipynb", "notebooks/profiles")  # makes results
 _UNREADABLE = (OSError, KeyError, ValueError, RuntimeError)  # h5py raises all four for a damaged file
 
 
@@ -70,22 +65,21 @@ class Checkpoint(keras.callbacks.Callback):
         model.optimizer.build(model.trainable_variables)
         self.settings["model"] = _signature(model)
         self._of_this_run()
-        paths = sorted(self.folder.glob("epoch-*.weights.h5"), reverse=True)
+        paths = {int(path.name[6:].partition(".")[0]): path for path in self.folder.glob("epoch-*.weights.h5")}
         if not paths:
             return 0
+        known = self._read("history.json")
         variables = [*model.variables, *model.optimizer.variables]
         fresh = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-        for path in paths:
-            done = int(path.name[6:9])
+        for done, path in sorted(paths.items(), reverse=True):
             try:
                 model.load_weights(path)
-                history = json.loads((self.folder / "history.json").read_text())
             except _UNREADABLE as error:
                 print(f"{path} cannot be read ({error}); taking the checkpoint before it")
                 for variable, value in zip(variables, fresh, strict=True):  # it may have been read by half
                     variable.assign(value)
                 continue
-            self.history = {name: values[:done] for name, values in history.items()}
+            self.history = {name: values[:done] for name, values in known.items()}
             self._keep(done)
             print(f"{self.folder}: taken up after epoch {done}; to train anew, remove this folder")
             return self.settings["epochs"] if self._stalled(done) else done
@@ -95,12 +89,18 @@ class Checkpoint(keras.callbacks.Callback):
     def _of_this_run(self):
         """Makes the folder, and clears it of another run's checkpoints and previews."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        note, stale = self.folder / "settings.json", list(self.folder.glob("*-[0-9][0-9][0-9].*"))
-        if stale and (not note.is_file() or json.loads(note.read_text()) != self.settings):
+        note, stale = self.folder / "settings.json", list(self.folder.glob("*-[0-9]*.*"))
+        if stale and (not note.is_file() or self._read(note.name) != self.settings):
             print(f"{self.folder}: its checkpoints are of other settings; starting anew")
             for path in stale:
                 path.unlink()
         write_json(self.settings, note)
+
+    def _read(self, name):
+        try:
+            return json.loads((path := self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise OSError(f"{path} cannot be read ({error}); to train anew, remove this folder") from error
 
     def on_train_begin(self, logs=None):
         """Starts the progress bar where the run stands."""
@@ -117,14 +117,21 @@ class Checkpoint(keras.callbacks.Callback):
             if variable.name == "seed_generator_state":
                 seed, _ = keras.ops.convert_to_numpy(variable)
                 variable.assign([seed, epoch << 20])  # the second counts what was drawn; no epoch draws a million
-        self._start = time.perf_counter()
+        self._epoch, self._start = epoch + 1, time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Stops where the loss, averaged over the epoch so far, is no number any more."""
+        self._must_be_finite(f"step {batch + 1} of epoch {self._epoch}", loss=float((logs or {}).get("loss", 0)))
+
+    def _must_be_finite(self, place, **values):
+        if wild := [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]:
+            kept = f"the checkpoints before it are kept in {self.folder}"
+            raise FloatingPointError(f"{place} diverged: {', '.join(wild)}; {kept}")
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the checkpoint and removes all but this and the one before."""
         values = {name: float(value) for name, value in (logs or {}).items()}
-        if wild := [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]:
-            kept = f"the checkpoints before it are kept in {self.folder}"
-            raise FloatingPointError(f"epoch {epoch + 1} diverged: {', '.join(wild)}; {kept}")
+        self._must_be_finite(f"epoch {epoch + 1}", **values)
         for name, value in {**values, "seconds": time.perf_counter() - self._start}.items():
             self.history.setdefault(name, []).append(value)
         # History first: a checkpoint is never ahead of it, and `restore` cuts what is too long.
@@ -147,7 +154,7 @@ class Checkpoint(keras.callbacks.Callback):
     def load(self, model, epoch=None):
         """Loads weights and optimizer of `epoch`, of `keep` or else `best_epoch`. An OSError names a file it cannot."""
         try:
-            model.load_weights(path := self._file("kept", epoch or self.best_epoch or 0))
+            model.load_weights(path := self._file("kept", (self.best_epoch or 0) if epoch is None else epoch))
         except _UNREADABLE as error:
             raise OSError(f"{path} cannot be read ({error}); to train anew, remove this folder") from error
 
@@ -244,8 +251,8 @@ def write_result(folder, *, experiment, variant, parameters, data, seed, scores,
         "seed": seed,
         "scores": scores,
         **more,
-        "commit": commit(),
-        "hardware": hardware(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
         "versions": {name: importlib.metadata.version(name) for name in ("keras", keras.backend.backend(), "numpy")},
         "date": datetime.date.today().isoformat(),
     }
@@ -268,30 +275,3 @@ def _json(value, path):
         return json.dumps(value, indent=1, allow_nan=False) + "\n"
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-@functools.cache
-def commit():
-    """The git commit of the checkout, with "+" where files have changed since; "unknown" outside a checkout."""
-    try:
-        run = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True, check=True)
-        head = run(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()
-        return head + ("+" if run(["git", "status", "--porcelain", "--", *_CODE]).stdout else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-@functools.cache
-def hardware():
-    """What the run ran on, in words: GPUs if there are any, else the processor and its cores."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        if gpus := tf.config.list_physical_devices("GPU"):
-            return f"{len(gpus)} x {tf.config.experimental.get_device_details(gpus[0])['device_name']}"
-    try:
-        cpu = pathlib.Path("/proc/cpuinfo").read_text()
-        name = next(line.split(":")[1].strip() for line in cpu.splitlines() if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{os.cpu_count()} cores, {name}"

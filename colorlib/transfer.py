@@ -7,8 +7,8 @@ made. `weights` is everywhere one of
 
 - "imagenet": the published ones, from Keras's cache folder ($KERAS_HOME/models, else ~/.keras/models) or downloaded;
 - "auto": the same, but random ones, with a printed notice, where they are neither cached nor can be downloaded;
-- the path of an .h5 file in the layout of keras.applications, which `network.save("x.h5")` writes too;
-- None: random ones.
+- the path of an .h5 file in the layout of keras.applications, which `save("x.h5")` of the whole network writes too;
+- None: random ones, the same in every process.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import layers, ops
 from keras.applications import VGG16, InceptionResNetV2, MobileNet, ResNet50, imagenet_utils
 
@@ -136,15 +137,14 @@ def feature_extractor(name="vgg16", names=("block1_conv2", "block2_conv2", "bloc
 
 def _compose(title, name, shape, weights, *, at=None, cut=None, pooling=None):
     """Puts "preprocess" and the frozen "network", ending at the layer or list of layers `cut`, behind an input."""
-    if name not in _NETWORKS:
+    if name not in NAMES and (name, title) != (_WITH_TOP, "embedder"):
         raise ValueError(f"unknown network {name!r}; known are {', '.join(NAMES)}")
     build, scaling, address, md5 = _NETWORKS[name]
     path, origin = _find(address, md5, weights)  # before the network is built, which takes seconds
     seen = (at, at, 3) if at else (*shape[:2], 3)
     base = build(include_top=name == _WITH_TOP, weights=None, input_shape=seen, pooling=pooling)
     try:
-        if path:
-            base.load_weights(path)
+        base.load_weights(path) if path else _initialize(base, name)
     except (ValueError, KeyError, OSError, RuntimeError) as error:  # in part, maybe, but nobody gets this model
         flaw = "is of another network" if isinstance(error, ValueError) else "is cut off or damaged"
         raise WeightsError(f"{path} {flaw} ({error}); expected the file of {address}") from error
@@ -162,6 +162,20 @@ def _compose(title, name, shape, weights, *, at=None, cut=None, pooling=None):
     return model
 
 
+def _initialize(network, name):
+    """Random weights that keep the variance (He et al. 2015), the same for a name in every process.
+
+    Keras's own would differ from a run to the one that takes it up, and let the features of a MobileNet vanish.
+    """
+    rng = np.random.default_rng(list(name.encode()))
+    for layer in network.layers:
+        for weight in getattr(layer, "trainable_weights", ())[:1]:
+            if len(weight.shape) > 1:
+                depthwise = isinstance(layer, layers.DepthwiseConv2D)
+                fan_in = np.prod(weight.shape[: 2 if depthwise else -1])
+                weight.assign(rng.normal(0, np.sqrt(2 / fan_in), weight.shape))
+
+
 def _find(address, md5, weights):
     """The file of the weights, or None for random ones; and their origin."""
     if weights is None:
@@ -177,6 +191,8 @@ def _find(address, md5, weights):
                 raise
             print(f"NOTICE: RANDOM weights instead of ImageNet's. {error}", flush=True)
             return None, "random"
+    if path.is_file() and path.suffix != ".h5":
+        raise WeightsError(f"{path}: Keras reads weights from files named .h5 only")
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; weights are 'imagenet', 'auto', None or the path of an .h5 file")
     if flaw := _flaw(path.read_bytes(), md5 if published else None):

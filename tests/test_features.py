@@ -1,6 +1,9 @@
 """Features are those of the network, computed once; a cache is another's, or cut short, never by mistake."""
 
+import fcntl
 import json
+import os
+import threading
 from pathlib import Path
 
 import keras
@@ -89,6 +92,27 @@ def test_features_are_the_networks_and_computed_once(backbone, lab, tmp_path, ca
     (place,) = tmp_path.iterdir()
     assert sorted(path.name for path in place.iterdir()) == ["features.npy", "progress.json"]
     assert np.load(place / "features.npy").dtype == np.float16
+
+
+def test_a_second_process_waits_for_the_first(backbone, lab, tmp_path, calls):
+    place = interrupted(backbone, lab, tmp_path, calls, 1)
+    held = os.open(place, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    second = threading.Thread(target=features.cached, args=(backbone, lab, tmp_path), daemon=True)
+    second.start()
+    second.join(0.5)
+    assert second.is_alive() and calls.taken() == []
+    os.close(held)
+    second.join(60)
+    assert calls.taken() == ALL[1:]
+    assert_features(features.cached(backbone, lab, tmp_path), backbone, lab)
+
+
+def test_features_that_half_precision_does_not_hold_are_refused(backbone, lab, tmp_path):
+    for much in (1e6, np.nan):
+        loud = keras.Model(backbone.input, keras.layers.Rescaling(much)(backbone.output), name="loud")
+        with pytest.raises(ValueError, match=r"features of loud up to (\d.*|nan) do not fit float16"):
+            features.cached(loud, lab, tmp_path)
 
 
 def test_feature_maps_keep_their_shape(lab, tmp_path):
@@ -192,12 +216,16 @@ def test_a_part_cut_short_is_reported_and_computed_anew(backbone, lab, tmp_path,
     assert "features.part.npy cannot be read (" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("note", [None, "", "{", '{"done": 8}'], ids=["missing", "empty", "cut", "without a key"])
+@pytest.mark.parametrize(
+    "note",
+    [None, "", "{", "[]", "\udcff", '{"done": 8}'],
+    ids=["missing", "empty", "cut", "a list", "no text", "without a key"],
+)
 def test_a_part_without_a_note_is_computed_anew(backbone, lab, tmp_path, calls, note):
     place = interrupted(backbone, lab, tmp_path, calls, 2)
     (place / "progress.json").unlink()
     if note is not None:
-        (place / "progress.json").write_text(note)
+        (place / "progress.json").write_text(note, errors="surrogateescape")
     assert_features(features.cached(backbone, lab, tmp_path), backbone, lab)
     assert calls == ALL
 

@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 from colorlib import color, losses, models
+from colorlib.models import pretrained
 
 WIDTHS = (4, 8, 8, 8)
 
@@ -233,8 +234,14 @@ def changed(model, lightness):
     return {weight.path for weight in model.weights if (ops.convert_to_numpy(weight) != before[weight.path]).any()}
 
 
+def test_ten_layers_of_resnet50_are_frozen():
+    network = models.resnet50_colorizer(32).get_layer("backbone").get_layer("network")
+    assert [layer.trainable for layer in network.layers[:12]] == [False] * 10 + [True] * 2
+
+
 @pytest.mark.parametrize("name", ON_A_BACKBONE)
-def test_fitting_leaves_the_frozen_layers_as_they_were(name, lightness):
+def test_fitting_leaves_the_frozen_layers_as_they_were(name, lightness, monkeypatch):
+    monkeypatch.setattr(pretrained, "FROZEN", 2)  # the stand-in has fewer than ten layers
     colorizer = CONTRACT[name][0](32)
     found = changed(colorizer, lightness)
     backbone = {weight.path for weight in colorizer.get_layer("backbone").weights}

@@ -575,6 +575,25 @@ def good_notebook():
     return notebook
 
 
+FAULTS = {  # what each original did wrong, in the words of the line that does it again
+    "03": ("lightness goes in as 0..100", "no preprocess_input", "32 pictures"),
+    "04": ("[0, 1] in place of", "1e-5 by", "nothing is shuffled", "embeddings are not", "nothing was saved"),
+    "05": ("divided once already", "taken back", "of its own", "hardly shuffled"),
+    "06": ("183 pictures", "only the first of each batch", "first loss is not drawn"),
+}
+
+
+@pytest.mark.parametrize("number", [f"{number:02}" for number in range(1, 12) if number != 10])
+def test_every_fault_of_an_original_is_a_line_that_says_so(number):
+    (path,) = ROOT.glob(f"notebooks/{number}_*.ipynb")
+    code = [
+        text_of(cell) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"
+    ]
+    marks = [line.partition("# fault: ")[2] for text in code for line in text.splitlines() if "# fault: " in line]
+    assert len(marks) == len(FAULTS.get(number, ()))
+    assert all(any(phrase in mark for mark in marks) for phrase in FAULTS.get(number, ()))
+
+
 def test_a_good_notebook_has_no_fault():
     assert anatomy_faults(good_notebook(), "01_tiny") == []
 

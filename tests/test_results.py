@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from colorlib import results
@@ -88,7 +89,7 @@ def test_only_data_with_a_common_seed_and_the_wanted_digest_is_compared(tmp_path
 def test_runs_on_other_pictures_and_runs_that_are_there_twice_raise(tmp_path):
     write(tmp_path / "a", "classes", 0, [1, 2])
     write(tmp_path / "a", "L2", 0, [1, 2], digest="d2")
-    with pytest.raises(ValueError, match="scenes: classes and L2 were scored on different pictures"):
+    with pytest.raises(ValueError, match="scenes: pictures differ between classes of seed .*L2 of seed "):
         results.compare(tmp_path / "a", "classes", "L2")
     one = write(tmp_path / "b", "classes", 0, [1, 2], experiment="07_loss_comparison")
     other = write(tmp_path / "b", "classes", 0, [3, 4])
@@ -101,13 +102,41 @@ def test_a_table_of_one_digest_leaves_out_what_was_scored_on_other_pictures(tmp_
     write(tmp_path, "classes", 1, [3, 4])
     write(tmp_path, "classes", 2, [90, 90], digest="d2")
     write(tmp_path, "L2", 0, [7, 7], digest="d2")
-    with pytest.raises(ValueError, match="scenes, classes: its seeds were scored on different pictures"):
+    with pytest.raises(ValueError, match="scenes: pictures differ between classes of seed 0, classes of seed 1"):
         results.results_table(tmp_path)
     (row,) = results.results_table(tmp_path, digest="d1").to_dict("records")
     assert (row["variant"], row["seeds"]) == ("classes", 2)
     assert row["CIEDE2000 ↓"] == "2.50 [2.50, 2.50] ± 1.41"
     assert results.results_table(tmp_path, digest="d2")["variant"].tolist() == ["L2", "classes"]
     assert len(results.results_table(tmp_path, digest="d3")) == 0
+
+
+def test_one_set_in_two_roles_is_two_sets(tmp_path):
+    for role in ("faces", "landscapes"):
+        path = write(tmp_path / role, "L2", 0, [1, 2])
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps(result | {"data": result["data"] | {"role": role}}))
+    names = ["scenes (faces)", "scenes (landscapes)"]
+    assert results.results_table(tmp_path)["data"].tolist() == names
+    assert results.compare(tmp_path, "L2", "L2")["data"].tolist() == names
+
+
+def test_seeds_trained_in_other_ways_are_not_averaged(tmp_path):
+    for seed in (0, 1):
+        path = write(tmp_path, "L2", seed, [1, 2])
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"parameters": {"epochs": 10 + seed}}))
+    for tabulate in (results.results_table, lambda folder: results.compare(folder, "L2", "L2")):
+        with pytest.raises(ValueError, match="parameters differ between L2 of seed 0, L2 of seed 1"):
+            tabulate(tmp_path)
+
+
+def test_baselines_are_scored_for_every_seed(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
+    about = {"experiment": "x", "parameters": {}, "data": {"name": "scenes", "digest": "d1"}, "prior": np.ones(261)}
+    results.score_baselines(tmp_path, pictures, pictures, [0, 4], **about)
+    table = results.results_table(tmp_path)
+    assert sorted(table["variant"]) == ["grey", "mean-ab", "mean-ab-by-lightness"] and set(table["seeds"]) == {2}
+    assert table.set_index("variant")["colorfulness ratio → 1"]["grey"].startswith("0.00 [0.00, 0.00]")
 
 
 def test_a_table_shows_sign_agreement_beside_that_of_one_color(tmp_path):
@@ -138,7 +167,7 @@ def test_paired_scores_are_those_of_the_common_seeds_in_order(tmp_path):
     ]
     assert results.paired(one, {}) == ([], [[], []]) == results.paired({}, {})
     changed = {seed: result | {"data": result["data"] | {"digest": "d2"}} for seed, result in other.items()}
-    with pytest.raises(ValueError, match="scenes: L2 and L1 were scored on different pictures"):
+    with pytest.raises(ValueError, match="scenes: pictures differ between L2 of seed .*L1 of seed "):
         results.paired(one, changed)
-    with pytest.raises(ValueError, match="scenes: L2 and L2 were scored on different pictures"):
+    with pytest.raises(ValueError, match="scenes: pictures differ between L2 of seed .*L2 of seed "):
         results.paired(one, one | {3: changed[3]})

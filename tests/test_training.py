@@ -20,7 +20,7 @@ import pytest
 import skimage.color
 from PIL import Image
 
-from colorlib import color, evaluate, images, losses, models, pipeline, training
+from colorlib import color, evaluate, images, losses, models, pipeline, provenance, training
 
 EPOCHS, STEPS = 3, 2
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -322,6 +322,38 @@ def test_a_loss_that_is_no_number_ends_the_run_before_anything_is_written(tmp_pa
     assert len(checkpoint.history["loss"]) == 3
 
 
+def test_a_loss_that_becomes_nan_ends_the_run_in_that_step(tmp_path):
+    model, _ = small()
+    checkpoint = training.Checkpoint(tmp_path, {"epochs": 3})
+    checkpoint.restore(model)
+    pictures = np.ones((40, 3), np.float32)
+    pictures[20:] = np.nan  # the third batch of 10 has the first
+    with pytest.raises(FloatingPointError, match="step 3 of epoch 1 diverged: loss is nan"):
+        model.fit(pictures, np.ones((40, 2)), batch_size=10, epochs=3, shuffle=False, callbacks=[checkpoint], verbose=0)
+    assert contents(tmp_path) == []
+
+
+def test_a_thousand_epochs_are_counted(tmp_path):
+    three_epochs(tmp_path)
+    for name, kind in (("epoch-002.weights.h5", "epoch-999"), ("epoch-003.weights.h5", "epoch-1000")):
+        (tmp_path / name).rename(tmp_path / f"{kind}.weights.h5")
+    (tmp_path / "history.json").write_text(json.dumps({"loss": [1.0] * 1000, "seconds": [1.0] * 1000}))
+    checkpoint, (model, epoch) = training.Checkpoint(tmp_path, {"epochs": 3}), small()
+    assert checkpoint.restore(model) == 1000 and (model.get_weights()[0] == 3).all()
+    epoch(checkpoint, 1001)
+    assert [name for name in contents(tmp_path) if "epoch" in name] == [f"epoch-{n}.weights.h5" for n in (1000, 1001)]
+
+
+@pytest.mark.parametrize("name", ["history.json", "settings.json"])
+def test_a_damaged_note_is_named_and_costs_no_checkpoint(tmp_path, name):
+    three_epochs(tmp_path)
+    before = contents(tmp_path)
+    (tmp_path / name).write_text("")
+    with pytest.raises(OSError, match=rf"{name} cannot be read .*to train anew, remove this folder"):
+        training.Checkpoint(tmp_path, {"epochs": 3}).restore(small()[0])
+    assert contents(tmp_path) == before
+
+
 # The best epoch, epochs to keep, and patience
 
 LOSSES = [3.0, 1.0, 2.0, 1.0, 0.5]  # with a patience of 2 the fourth ends the run: an equal loss is no lower one
@@ -621,13 +653,13 @@ def test_json_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_commit_and_hardware_are_told_in_a_word_or_a_line(monkeypatch, tmp_path):
-    assert re.fullmatch(r"[0-9a-f]{7,40}\+?|unknown", training.commit())
-    assert re.fullmatch(r"\d+ (x|cores,) .*\w.*", training.hardware())
-    monkeypatch.setattr(training, "ROOT", tmp_path)
+    assert re.fullmatch(r"[0-9a-f]{7,40}\+?|unknown", provenance.commit())
+    assert re.fullmatch(r"\d+ (x|cores,) .*\w.*", provenance.hardware())
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert training.commit.__wrapped__() == "unknown"
-    monkeypatch.setattr(training, "ROOT", tmp_path / "gone")
-    assert training.commit.__wrapped__() == "unknown"
+    assert provenance.commit.__wrapped__() == "unknown"
+    monkeypatch.setattr(provenance, "ROOT", tmp_path / "gone")
+    assert provenance.commit.__wrapped__() == "unknown"
 
 
 def test_a_checkpoint_of_other_settings_is_never_taken_up(tmp_path, capsys):

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import http.server
+import shutil
 import socket
 import subprocess
 import sys
@@ -346,6 +347,21 @@ def test_a_missing_file_is_reported(weights, tmp_path, monkeypatch):
         transfer.WeightsError, match=f"^{weights}: no such file; weights are 'imagenet', 'auto', None or"
     ):
         transfer.imagenet_backbone(SMALL, image_size=32, weights=weights)
+
+
+def test_only_files_named_h5_are_read(mobilenet, tmp_path):
+    other = shutil.copy(mobilenet, tmp_path / "weights.bin")
+    with pytest.raises(transfer.WeightsError, match="weights.bin: Keras reads weights from files named .h5 only"):
+        transfer.imagenet_backbone(SMALL, image_size=32, weights=other)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_0.75", "squeezenet", "vgg16"])
+def test_random_weights_are_the_same_each_time_and_keep_a_signal(name, lightness):
+    first, again = (transfer.imagenet_backbone(name, image_size=32, at=64, weights=None) for _ in range(2))
+    for one, other in zip(first.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    found = features(first, lightness)
+    assert 1e-2 < np.abs(found).max() < 6e4 and found.std() > 1e-3  # neither gone in half precision nor beyond it
 
 
 def test_offline_says_which_file_to_put_where(offline, tiny):

@@ -66,9 +66,10 @@ def fusion_colorizer(image_size, embedder=None, *, filters=64):
 def resnet50_colorizer(image_size, backbone=None, *, filters=128):
     """System 3's transfer network, published at 128x128: ResNet50 to the end of conv2_block1, then its own decoder.
 
-    The first 10 layers of the backbone's network stay as they are, the others are trained. 3x3, LeakyReLU and
-    BatchNorm: up f, up f/2, the input (three channels) joined, f/2, f/4, 2. Without a `backbone`: ResNet50 with random
-    weights. With 128 filters: 514,338 parameters. Raises ValueError for a backbone whose stride is not 4.
+    The first 10 layers of the backbone's network stay as they are, the others are unfrozen: give it one of its own.
+    3x3, LeakyReLU and BatchNorm: up f, up f/2, the input (three channels) joined, f/2, f/4, 2. Without a `backbone`:
+    ResNet50 with random weights. With 128 filters: 514,338 parameters. Raises ValueError for a backbone whose stride is
+    not 4.
     """
     if backbone is None:
         backbone = transfer.imagenet_backbone("resnet50", image_size=image_size, layer="conv2_block1_out", weights=None)

@@ -10,8 +10,8 @@ def unet(image_size, *, downsamplings=8, filters=64, dropout=0.5):
 
     Each downsampling is a 4x4 convolution of stride 2, LeakyReLU 0.2 and BatchNorm, each upsampling a 4x4 transposed
     convolution, BatchNorm and ReLU; widths double from `filters` up to eightfold; dropout from the fifth block on.
-    With 8 and 64 at 256x256: 54,409,858 parameters. Raises ValueError for a size that 2**downsamplings does not
-    divide.
+    With 8 and 64 at 256x256: 54,409,858 trainable parameters. Raises ValueError for a size that 2**downsamplings does
+    not divide.
     """
     inputs = lightness_input(image_size, 2**downsamplings)
     normal = initializers.RandomNormal(stddev=0.02)

@@ -17,7 +17,20 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from colorlib import catalog, color, colorize, dials, evaluate, images, losses, models, pipeline, sources, training
+from colorlib import (
+    catalog,
+    color,
+    colorize,
+    dials,
+    evaluate,
+    images,
+    losses,
+    models,
+    pipeline,
+    provenance,
+    sources,
+    training,
+)
 
 HERE = Path(__file__).parent.parent.parent / "colorlib" / "weights"
 IMAGE_SIZE, BATCH_SIZE, SEED, RATE = 64, 32, 0, 2e-3
@@ -135,8 +148,8 @@ def run(options):
         "seed": SEED,
         "minutes": checkpoint.minutes,
         "history": checkpoint.history,
-        "commit": training.commit(),
-        "hardware": training.hardware(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
     }
     training.write_json(report, HERE / "vivid.json")
 

@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import numpy as np
 
-from colorlib import features, models, pipeline, training, transfer
+from colorlib import features, models, pipeline, provenance, training, transfer
 
 PICTURES, SIZE, BATCH = 200, 64, 20
 FILTERS = {"experiment on 2 cores": 16, "published widths": 64}
@@ -76,7 +76,7 @@ def main():
         "were timed, and scaled to the epoch. The cache was filled once, after a warm-up too.",
         "seconds_to_fill_the_cache": round(filling, 1),
         "settings": {},
-        "hardware": training.hardware(),
+        "hardware": provenance.hardware(),
     }
     for name, filters in FILTERS.items():
         cached, published = (np.array(taken[name, way]) for way in steps)

@@ -21,7 +21,7 @@ import tensorflow as tf
 from PIL import Image
 from skimage.color import rgb2lab
 
-from colorlib import images, pipeline, scenes, training
+from colorlib import images, pipeline, provenance, scenes, training
 
 SIZE, BATCH = 128, 32
 
@@ -93,7 +93,7 @@ def main():
         "pictures_per_second": {k: round(v) for k, v in median().items()},
         "ratio_to_a": {k: round(v, 2) for k, v in median("decode + resize alone (a)").items()},
         "ratio_to_b": {k: round(v, 1) for k, v in median("published way (b)").items()},
-        "hardware": training.hardware(),
+        "hardware": provenance.hardware(),
     }
     print(json.dumps(report, indent=2))
     training.write_json(report, options.out)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colorlib import color, evaluate, files, images, scenes, training
+from colorlib import color, evaluate, files, images, provenance, scenes
 
 # Measured on 600 photographs of each kind at 64x64: CelebA, Oxford flowers, landscapes. Lab units, 8-bit
 # colorfulness (Hasler and Suesstrunk 2003, signed), shares, and exp(entropy) over the 261 ab bins.
@@ -91,7 +91,7 @@ def main():
     parser.add_argument("--sets", type=Path)
     parser.add_argument("--out", type=Path, default=Path("notebooks/results/benchmarks/scenes.json"))
     options = parser.parse_args()
-    result = {"count": options.count, "hardware": training.hardware()}
+    result = {"count": options.count, "hardware": provenance.hardware()}
     result |= {"rates": {}, "statistics": {}}
     for kind in (*scenes.KINDS, "varied"):
         rates = {f"processes: {workers}": round(rate(kind, workers, 400 * workers), 1) for workers in (1, 2)}
