@@ -123,6 +123,23 @@ def pipeline():
     return f"{results.markdown(pd.DataFrame(rows))}\n\n{size}; {found['hardware']}."
 
 
+def features():
+    """Training on embeddings computed once, against the embedding network on every batch."""
+    found = _read("features")
+    rows = [
+        {
+            "fusion model": f"{name}, {one['filters']} filters",
+            **{f"{way}, s an epoch": seconds for way, seconds in one["seconds_an_epoch"].items()},
+            "times as fast": one["ratio"],
+            "epochs until it has paid": one["epochs_until_the_cache_has_paid"],
+        }
+        for name, one in found["settings"].items()
+    ]
+    what = f"{found['pictures']} pictures of {found['size']}x{found['size']}, batches of {found['batch']}"
+    filled = f"filling the cache took {found['seconds_to_fill_the_cache']:.0f} s"
+    return f"{results.markdown(pd.DataFrame(rows))}\n\n{what}; {filled}; {found['hardware']}."
+
+
 def scenes():
     """The embedded pictures: how fast they are painted, and how near their colors are to photographs of their kind."""
     found = _read("scenes")
@@ -168,6 +185,7 @@ TABLES = {
         train_all,
         startup,
         pipeline,
+        features,
         scenes,
     ),
     CARD: (*SHIPPED, working_sizes),
