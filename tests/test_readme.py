@@ -1,9 +1,11 @@
 """The README and the model card say what the result files say."""
 
+import json
+
 import pytest
 from PIL import Image
 
-from notebooks.runner import readme
+from notebooks.runner import profiles, readme
 
 
 @pytest.mark.parametrize(
@@ -15,6 +17,11 @@ def test_tables_are_those_of_the_results(path, table):
     text, name = path.read_text(encoding="utf-8"), table.__name__
     inside = text.split(f"<!-- begin {name} -->")[1].split(f"<!-- end {name} -->")[0]
     assert inside.strip() == table().strip(), "run `make readme`"
+
+
+def test_every_notebook_was_timed():
+    timed = json.loads((readme.RESULTS / "benchmarks" / "train_all.json").read_text(encoding="utf-8"))["minutes"]
+    assert list(timed) == list(profiles.source_notebooks(readme.ROOT / "notebooks"))
 
 
 def test_the_strip_is_there_and_linked():
