@@ -5,6 +5,7 @@ SEEDS ?=
 DATA ?=
 SETS ?=
 ONLY ?=
+JOBS ?= $(if $(filter quick,$(PROFILE)),2,1)
 GPU ?=
 URL ?=
 
@@ -38,7 +39,8 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 RUN = $(PY) -m notebooks.runner.run --profile "$(PROFILE)" $(if $(DATA),--data "$(DATA)") \
-	$(if $(SETS),--sets "$(SETS)") $(if $(ONLY),--only $(ONLY)) $(if $(SEEDS),--seeds $(SEEDS))
+	$(if $(SETS),--sets "$(SETS)") $(if $(ONLY),--only $(ONLY)) $(if $(SEEDS),--seeds $(SEEDS)) \
+	--jobs $(JOBS)
 
 .PHONY: help setup train-all test test-fast lint format bench results render readme weights notebook address clean
 
@@ -53,6 +55,7 @@ help: ## Show this help
 	@echo "  SETS=FOLDER      a folder with one set per role: faces, flowers, landscapes, varied (folder, .tar or .zip)"
 	@echo "  SEEDS=\"0 1 2\"    the seeds to train with, in place of the profile's"
 	@echo "  ONLY=\"01 09\"     these notebooks alone"
+	@echo "  JOBS=2           so many notebooks at a time (default: 2 where quick, else 1)"
 	@echo "  GPU=1            install TensorFlow with CUDA (Linux)"
 
 train-all: $(INSTALLED) ## Train and score every notebook in order -> data/runs/PROFILE/index.html

@@ -297,6 +297,34 @@ def test_the_first_failure_stops_and_is_readable(checkout, capsys):
     assert sorted(path.name for path in run.iterdir()) == ["01_bad.log", "01_bad.partial.ipynb"]
 
 
+WAIT = """import pathlib, time
+pathlib.Path('{}').touch()
+while not pathlib.Path('{}').exists():
+    time.sleep(0.05)
+"""
+
+
+def test_notebooks_run_side_by_side_and_the_last_one_alone(checkout, capsys):
+    last = make_notebook("import pathlib\nassert pathlib.Path('a').exists() and pathlib.Path('b').exists()")
+    sources = {"01_one": make_notebook(WAIT.format("a", "b")), "02_two": make_notebook(WAIT.format("b", "a"))}
+    folder = checkout({**sources, "03_last": last}, quick=QUICK)
+    assert runner.main(["--jobs", "2"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"03_last \.+ +\d+\.\d min", out) and "one" in out.split("03_last")[0]
+    took = json.loads((folder.parent / "data/runs/quick/minutes.json").read_text())
+    assert list(took["minutes"]) == ["01_one", "02_two", "03_last"] and took["at_a_time"] == 2
+    assert max(took["minutes"].values()) <= took["minutes_in_all"] + 0.01
+
+
+def test_a_failure_side_by_side_is_readable_and_ends_the_run(checkout, capsys):
+    sources = {"01_bad": make_notebook("raise ValueError('no picture')"), "02_next": make_notebook()}
+    folder = checkout({**sources, "03_last": make_notebook()}, quick=QUICK)
+    assert runner.main(["--jobs", "2"]) == 1
+    error = capsys.readouterr().err
+    assert "01_bad failed in this cell" in error and "ValueError: no picture" in error and "Traceback" not in error
+    assert not (folder.parent / "data/runs/quick/03_last.ipynb").exists()
+
+
 def test_a_kernel_that_dies_is_said_to(checkout, capfd):
     checkout({"01_bad": make_notebook("import os\nos._exit(9)")}, quick=QUICK)
     assert runner.main([]) == 1

@@ -116,7 +116,7 @@ def test_the_library_does_not_know_the_runner_of_the_notebooks():
 
 def test_the_runner_of_the_notebooks_stays_small():
     runner = sorted((PACKAGE.parent / "notebooks" / "runner").glob("*.py"))
-    assert len(runner) == 7 and sum(map(code_lines, runner)) < 750
+    assert len(runner) == 7 and sum(map(code_lines, runner)) < 775
 
 
 def test_code_lines_leave_out_what_is_no_code(tmp_path):

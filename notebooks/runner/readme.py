@@ -167,7 +167,7 @@ def train_all():
     """What `make train-all` took."""
     found = _read("train_all")
     rows = [{"notebook": name, "minutes": minutes} for name, minutes in found["minutes"].items()]
-    rows.append({"notebook": "all", "minutes": sum(found["minutes"].values())})
+    rows.append({"notebook": f"all, {found['at_a_time']} at a time", "minutes": found["minutes_in_all"]})
     install = f"Installing: {found['install_minutes']:.1f} minutes, once. " if found["install_minutes"] else ""
     table = results.markdown(pd.DataFrame(rows))
     return f"{table}\n\n{install}Peak memory {found['peak_memory_gb']:.1f} GB; {found['hardware']}."

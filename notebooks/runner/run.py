@@ -1,9 +1,11 @@
 """Runs the numbered notebooks of a profile: `python -m notebooks.runner.run --profile quick`."""
 
 import argparse
+import concurrent.futures
 import contextlib
 import json
 import logging
+import multiprocessing
 import os
 import pathlib
 import re
@@ -24,7 +26,7 @@ class CellError(RuntimeError):
     """A cell raised, or its kernel died; the message is a readable block with the cell and the error."""
 
 
-def execute(path, values, output):
+def execute(path, values, output, *, progress=True):
     """Executes the notebook `path` with papermill into the file `output`; returns the minutes.
 
     The copy is written beside `output` under the name *.partial.ipynb, renamed when it is whole, and stays
@@ -37,6 +39,7 @@ def execute(path, values, output):
     output.parent.mkdir(parents=True, exist_ok=True)
     partial, log = output.with_suffix(".partial.ipynb"), output.with_suffix(".log")
     start = time.monotonic()
+    hidden = None if progress else True  # None: where there is no terminal, as in a log
     try:
         with _stderr_into(log) as terminal:  # TensorFlow greets there, whatever one sets
             papermill.execute_notebook(
@@ -45,7 +48,7 @@ def execute(path, values, output):
                 parameters=values,
                 kernel_name="python3",  # this Python, whatever kernel the notebook was last saved with
                 cwd=path.parent,  # as in Jupyter; the bootstrap cell moves to the root
-                progress_bar={"desc": path.stem, "file": terminal, "leave": False, "disable": None},  # none in a log
+                progress_bar={"desc": path.stem, "file": terminal, "leave": False, "disable": hidden},
                 extra_arguments=["--log-level=CRITICAL"],  # the kernel's own chatter; errors come back by papermill
             )
     except papermill.PapermillExecutionError as error:
@@ -129,6 +132,7 @@ def _parser():
     fill.add_argument("--sets", help="a folder with one source per role")
     parser.add_argument("--only", nargs="+", default=(), metavar="NN", help="these notebooks alone")
     parser.add_argument("--seeds", nargs="+", type=int, help="in place of the profile's")
+    parser.add_argument("--jobs", type=int, default=1, help="so many notebooks at a time, but the last one alone")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--results", action="store_true", help="its experiments, into notebooks/results")
     mode.add_argument("--render", action="store_true", help="executed copies into notebooks/rendered, too")
@@ -139,19 +143,25 @@ def _parser():
 def _train(runs, options):
     """Executes the runs of a profile in order, then writes the index page (and the rendered copies)."""
     run_root = ROOT / "data" / "runs" / options.profile
-    minutes = {}
-    for stem, values in runs:
-        if options.render:  # what is published tells of a whole run, not of one taken up
+    start = time.monotonic()
+    if options.render:  # what is published tells of a whole run, not of one taken up
+        for _, values in runs:
             shutil.rmtree(ROOT / values["run_folder"], ignore_errors=True)
-        minutes[stem] = round(_timed(stem, stem, values, run_root / f"{stem}.ipynb"), 2)
-        if options.render:
+    minutes = {}
+    for some in (runs[:-1], runs[-1:]):  # the last one reads what the others wrote
+        at_once = options.jobs if len(some) > 1 else 1
+        minutes |= (_side_by_side if at_once > 1 else _one_by_one)(some, run_root, at_once)
+    if options.render:
+        for stem, _ in runs:
             gallery.render(run_root / f"{stem}.ipynb", ROOT / "notebooks" / "rendered" / f"{stem}.ipynb")
     page = gallery.write_index(run_root, profiles.source_notebooks(ROOT / "notebooks"))
     unit = 2**30 if sys.platform == "darwin" else 2**20  # bytes on macOS, kilobytes on Linux
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
     took = {
         "profile": options.profile,
-        "minutes": minutes,
+        "minutes": {stem: round(minutes[stem], 2) for stem, _ in runs},
+        "at_a_time": options.jobs,
+        "minutes_in_all": round((time.monotonic() - start) / 60, 2),
         "install_minutes": _install_minutes(),
         "peak_memory_gb": round(peak, 2),
         "hardware": _hardware(run_root),
@@ -159,7 +169,33 @@ def _train(runs, options):
     files.write(run_root / "minutes.json", json.dumps(took, indent=1) + "\n")
     if options.render and not options.only:
         files.write(ROOT / "notebooks/results/benchmarks/train_all.json", json.dumps(took, indent=1) + "\n")
-    print(f"{sum(minutes.values()):.1f} minutes, peak memory of a notebook {peak:.1f} GB\nopen {os.path.relpath(page)}")
+    print(
+        f"{took['minutes_in_all']:.1f} minutes, peak memory of a notebook {peak:.1f} GB\nopen {os.path.relpath(page)}"
+    )
+
+
+def _one_by_one(runs, run_root, _):
+    return {stem: _timed(stem, stem, values, run_root / f"{stem}.ipynb") for stem, values in runs}
+
+
+def _side_by_side(runs, run_root, at_once):
+    """Executes runs in so many processes; the first failure is raised when the others that began have ended."""
+    minutes = {}
+    # Spawned: a process that has threads, as papermill's does, is not to be forked.
+    with concurrent.futures.ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as pool:
+        begun = {}
+        for stem, values in runs:
+            _clear(values)
+            path, output = ROOT / "notebooks" / f"{stem}.ipynb", run_root / f"{stem}.ipynb"
+            begun[pool.submit(execute, path, values, output, progress=False)] = stem
+        try:
+            for done in concurrent.futures.as_completed(begun):
+                minutes[begun[done]] = done.result()
+                print(f"{begun[done]} ".ljust(44, "."), f"{done.result():5.1f} min", flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return minutes
 
 
 def _install_minutes():
@@ -197,8 +233,7 @@ def _scored_on(place):
 def _timed(label, stem, values, output):
     """Executes one notebook and prints a line: its label at the start, its minutes at the end."""
     path = ROOT / "notebooks" / f"{stem}.ipynb"
-    for stale in [found for name in KEPT for found in (ROOT / values["run_folder"]).rglob(name)]:
-        stale.unlink()  # of an earlier run, perhaps on other pictures; this one scores its own
+    _clear(values)
     line = f"{label} ".ljust(44, ".")
     print(line, end=" ", flush=True)
     outcome = "stopped"
@@ -209,6 +244,12 @@ def _timed(label, stem, values, output):
         # Where there was a progress bar, it took the line.
         print(f"\r{line} {outcome}" if sys.stderr.isatty() else outcome, flush=True)
     return minutes
+
+
+def _clear(values):
+    """Removes the scores of an earlier run, perhaps on other pictures; this one scores its own."""
+    for stale in [found for name in KEPT for found in (ROOT / values["run_folder"]).rglob(name)]:
+        stale.unlink()
 
 
 def _cell_block(stem, error, partial):
