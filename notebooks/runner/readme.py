@@ -170,7 +170,7 @@ def train_all():
     rows.append({"notebook": f"all, {found['at_a_time']} at a time", "minutes": found["minutes_in_all"]})
     install = f"Installing: {found['install_minutes']:.1f} minutes, once. " if found["install_minutes"] else ""
     table = results.markdown(pd.DataFrame(rows))
-    return f"{table}\n\n{install}Peak memory {found['peak_memory_gb']:.1f} GB; {found['hardware']}."
+    return f"{table}\n\n{install}Peak memory of a notebook {found['peak_memory_gb']:.1f} GB; {found['hardware']}."
 
 
 SHIPPED = (shipped, training_of_shipped)
