@@ -237,7 +237,7 @@ def test_results_of_no_run_of_one_run_twice_or_of_other_pictures_raise(tmp_path)
     changed = json.loads(other.read_text())
     changed["data"]["digest"] = "d2"
     other.write_text(json.dumps(changed))
-    with pytest.raises(ValueError, match="scenes, L2: its seeds were scored on different pictures"):
+    with pytest.raises(ValueError, match="scenes: pictures differ between L2 of seed 1, L2 of seed 0"):
         results.results_table(tmp_path)
     for text in ("{", "[]", '{"experiment": "x"}'):
         other.write_text(text)
