@@ -58,7 +58,7 @@ help: ## Show this help
 	@echo "  JOBS=2           so many notebooks at a time (default: 2 where quick, else 1)"
 	@echo "  GPU=1            install TensorFlow with CUDA (Linux)"
 
-train-all: $(INSTALLED) ## Train and score every notebook in order -> data/runs/PROFILE/index.html
+train-all: $(INSTALLED) ## Train and score every notebook -> data/runs/PROFILE/index.html
 	$(RUN)
 
 test: $(INSTALLED) ## Run every test

@@ -169,11 +169,10 @@ def _initialize(network, name):
     """
     rng = np.random.default_rng(list(name.encode()))
     for layer in network.layers:
-        for weight in getattr(layer, "trainable_weights", ())[:1]:
-            if len(weight.shape) > 1:
-                depthwise = isinstance(layer, layers.DepthwiseConv2D)
-                fan_in = np.prod(weight.shape[: 2 if depthwise else -1])
-                weight.assign(rng.normal(0, np.sqrt(2 / fan_in), weight.shape))
+        if (kernel := getattr(layer, "kernel", None)) is not None:
+            # Of one channel each; Keras's own HeNormal counts all of them.
+            fan_in = np.prod(kernel.shape[: 2 if isinstance(layer, layers.DepthwiseConv2D) else -1])
+            kernel.assign(rng.normal(0, np.sqrt(2 / fan_in), kernel.shape))
 
 
 def _find(address, md5, weights):

@@ -149,8 +149,10 @@ def _train(runs, options):
             shutil.rmtree(ROOT / values["run_folder"], ignore_errors=True)
     minutes = {}
     for some in (runs[:-1], runs[-1:]):  # the last one reads what the others wrote
-        at_once = options.jobs if len(some) > 1 else 1
-        minutes |= (_side_by_side if at_once > 1 else _one_by_one)(some, run_root, at_once)
+        if options.jobs > 1 and len(some) > 1:
+            minutes |= _side_by_side(some, run_root, options.jobs)
+        else:
+            minutes |= {stem: _timed(stem, stem, values, run_root / f"{stem}.ipynb") for stem, values in some}
     if options.render:
         for stem, _ in runs:
             gallery.render(run_root / f"{stem}.ipynb", ROOT / "notebooks" / "rendered" / f"{stem}.ipynb")
@@ -172,10 +174,6 @@ def _train(runs, options):
     print(
         f"{took['minutes_in_all']:.1f} minutes, peak memory of a notebook {peak:.1f} GB\nopen {os.path.relpath(page)}"
     )
-
-
-def _one_by_one(runs, run_root, _):
-    return {stem: _timed(stem, stem, values, run_root / f"{stem}.ipynb") for stem, values in runs}
 
 
 def _side_by_side(runs, run_root, at_once):
