@@ -75,7 +75,7 @@ def _verdict(expected, low, high):
 def side_by_side(folders):
     """Joins the tables of several folders, title -> folder: a DataFrame, one row a claim, effect and verdict of each.
 
-    The last column says whether the verdicts agree: "no" where one holds and another fails.
+    The last column says whether the verdicts agree, "yes" or "no"; it is empty where one is undecided or missing.
     """
     shared = ["claim", "it says", "test", "expected"]
     joined = CLAIMS[["claim", "it says", "expected"]]
@@ -87,5 +87,6 @@ def side_by_side(folders):
         joined = joined.merge(found[[*shared, title]], how="left", on=shared)
     joined = joined.dropna(subset=list(folders), how="all").fillna("–")
     verdicts = [{text.rpartition(", ")[2] for text in texts} for texts in joined[list(folders)].to_numpy()]
-    joined["agree"] = ["no" if {"holds", "fails"} <= found else "yes" if len(found) == 1 else "" for found in verdicts]
+    decided = {"holds", "fails"}
+    joined["agree"] = ["" if found - decided else "yes" if len(found) == 1 else "no" for found in verdicts]
     return joined.reset_index(drop=True)

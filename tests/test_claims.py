@@ -173,17 +173,19 @@ def test_tables_stand_side_by_side_in_the_order_of_the_claims(tmp_path):
     for folder, gap in (("scenes", -1.0), ("photos", 1.0)):
         compare(tmp_path / folder, "06", "large", "large-best", [5 + gap] * 2, [5.0] * 2, role="landscapes")
         compare(tmp_path / folder, "03", "transfer", "scratch", [5 + gap] * 2, [5.0] * 2)
+        compare(tmp_path / folder, "06", "small", "small-best", [5 + gap, 5 - gap], [5.0] * 2, role="landscapes")
     compare(tmp_path / "photos", "07", "mended", "l2", [4.0] * 2, [5.0] * 2)
     table = claims.side_by_side({name: tmp_path / name for name in ("scenes", "photos")})
     assert table.columns.tolist() == ["claim", "it says", "test", "expected", "scenes", "photos", "agree"]
     told = table[["claim", "scenes", "photos", "agree"]].itertuples(index=False, name=None)
     assert list(told) == [
         ("C1", "-1.00 [-1.00, -1.00], 1 seed, holds", "+1.00 [+1.00, +1.00], 1 seed, fails", "no"),
+        ("C9", "+0.00 [-1.00, +1.00], 1 seed, undecided", "+0.00 [-1.00, +1.00], 1 seed, undecided", ""),
         ("C9", "-1.00 [-1.00, -1.00], 1 seed, fails", "+1.00 [+1.00, +1.00], 1 seed, fails", "yes"),
         ("C11", "–", "-1.00 [-1.00, -1.00], 1 seed, holds", ""),
     ]
     with_none = claims.side_by_side({"nothing yet": tmp_path / "nowhere", "photos": tmp_path / "photos"})
-    assert with_none["nothing yet"].tolist() == ["–"] * 3
+    assert with_none["nothing yet"].tolist() == ["–"] * 4
     assert len(claims.side_by_side({"nothing yet": tmp_path / "nowhere"})) == 0
 
 
