@@ -183,9 +183,11 @@ def ab_histogram(sets, *, limit=115):
         place.add_collection(LineCollection(outline, colors=colors, linewidths=2.2, capstyle="round"))
         place.set(title=title, aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
         place.set(xticks=(-100, -50, 0, 50, 100), yticks=(-100, -50, 0, 50, 100))
-        place.set_xlabel("a*  green – red (Lab units)", fontsize=9)
         place.set_ylabel("b*  blue – yellow (Lab units)", fontsize=9)
         place.label_outer()
+    for place in panels[-_across(len(sets)) :]:  # the lowest of each column, which may not be of the last row
+        place.tick_params(labelbottom=True)
+        place.set_xlabel("a*  green – red (Lab units)", fontsize=9)
     bar = figure.colorbar(mesh, ax=panels, pad=0.015, aspect=26, shrink=0.9)
     bar.set_label("pixels per square Lab unit (%)", fontsize=9)
     bar.outline.set_visible(False)

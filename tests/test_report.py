@@ -108,6 +108,14 @@ def test_the_ab_histogram_is_a_density_over_lab_units():
     assert wanted | {"pixels per square Lab unit (%)"} <= set(texts(figure))
 
 
+def test_the_lowest_panel_of_each_column_has_its_axis():
+    panels = report.ab_histogram({name: pictures() for name in "abcde"}).axes[:5]
+    assert [bool(place.get_xlabel()) for place in panels] == [False, False, True, True, True]
+    assert [bool(place.get_ylabel()) for place in panels] == [True, False, False, True, False]
+    ticks = [place.xaxis.get_major_ticks()[0].label1.get_visible() for place in panels]
+    assert ticks == [False, False, True, True, True]
+
+
 @pytest.mark.filterwarnings("error")
 def test_the_hue_histogram_draws_the_share_of_the_chroma_in_ten_degrees():
     orange, blue = np.uint8((200, 120, 40)), np.uint8((40, 80, 200))
