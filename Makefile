@@ -55,7 +55,7 @@ help: ## Show this help
 	@echo "  SETS=FOLDER      a folder with one set per role: faces, flowers, landscapes, varied (folder, .tar or .zip)"
 	@echo "  SEEDS=\"0 1 2\"    the seeds to train with, in place of the profile's"
 	@echo "  ONLY=\"01 09\"     these notebooks alone"
-	@echo "  JOBS=2           so many notebooks at a time (default: 2 where quick, else 1)"
+	@echo "  JOBS=2           so many notebooks of train-all at a time (default: 2 where quick, else 1)"
 	@echo "  GPU=1            install TensorFlow with CUDA (Linux)"
 
 train-all: $(INSTALLED) ## Train and score every notebook -> data/runs/PROFILE/index.html

@@ -23,6 +23,11 @@ _THREADS = os.cpu_count() or 1
 _AT_ONCE = 32  # pictures
 _FULL = 32767.0  # what 1 is held as: int16 takes half the memory of float32, and keeps a* and b* within 0.002
 
+# Every number of threads is given, so nothing is to be tuned; the thread that would sleeps for spans that double, up to
+# a minute, and an iterator that ends often waits for it to wake.
+_FIXED = tf.data.Options()
+_FIXED.autotune.enabled = False
+
 _ending, _inside = threading.Event(), threading.Semaphore(_THREADS)
 
 # Geometry only, as the originals did it: never color. Reflection, so that no border teaches a false black.
@@ -60,7 +65,8 @@ def lab_batches(
         raise ValueError(f"{len(features)} features for {len(lab)} pictures: they are of another set")
     if not training:
         arrays = (lab,) if features is None else (lab, features)
-        return tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size).map(_inputs_and_ab).prefetch(2)
+        batches = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
+        return batches.map(_inputs_and_ab).prefetch(2).with_options(_FIXED)
     if features is not None and augmentation is not None:
         raise ValueError("features were computed of the pictures as they are: give augmentation=None")
     shapes = [(*lab.shape[1:3], 1), (*lab.shape[1:3], 2)] + ([] if features is None else [features.shape[1:]])
@@ -93,7 +99,7 @@ def lab_batches(
         return ((parts[0], parts[2]), parts[1]) if parts[2:] else tuple(parts)
 
     epochs = tf.data.Dataset.counter(first_epoch).flat_map(epoch_of)
-    return epochs.map(batch_of, num_parallel_calls=_THREADS, deterministic=True).prefetch(2)
+    return epochs.map(batch_of, num_parallel_calls=_THREADS, deterministic=True).prefetch(2).with_options(_FIXED)
 
 
 @atexit.register
@@ -125,6 +131,7 @@ def load_lab(paths, image_size):
         .map(lambda path: tf.cast(tf.round(decode(path, image_size)), tf.uint8), num_parallel_calls=_THREADS)
         .batch(_AT_ONCE)
         .prefetch(4)
+        .with_options(_FIXED)
     )
     lab = np.empty((len(paths), image_size, image_size, 3), np.int16)
     encoded = np.empty(lab.shape[1:], np.float32)

@@ -134,6 +134,11 @@ def test_feature_maps_are_handed_over_from_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("training", [True, False])
+def test_nothing_is_left_to_tune_for_its_thread_holds_up_the_end(lab, training):
+    assert pipeline.lab_batches(lab, batch_size=4, training=training).options().autotune.enabled is False
+
+
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("count", [9, 11])
 def test_features_of_another_number_of_pictures_are_refused(training, count):
     lab, features = numbered(10)[0], numbered(count)[1]

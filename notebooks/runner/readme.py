@@ -131,13 +131,19 @@ def features():
             "fusion model": f"{name}, {one['filters']} filters",
             **{f"{way}, s an epoch": seconds for way, seconds in one["seconds_an_epoch"].items()},
             "times as fast": one["ratio"],
+            "times fewer operations": one["ratio_of_operations"],
             "epochs until it has paid": one["epochs_until_the_cache_has_paid"],
         }
         for name, one in found["settings"].items()
     ]
     what = f"{found['pictures']} pictures of {found['size']}x{found['size']}, batches of {found['batch']}"
     filled = f"filling the cache took {found['seconds_to_fill_the_cache']:.0f} s"
-    return f"{results.markdown(pd.DataFrame(rows))}\n\n{what}; {filled}; {found['hardware']}."
+    tries = found["seconds_an_epoch_of_what_was_tried_at_published_widths"]
+    tried = "; ".join(f"{name} {seconds:.1f} s" for name, seconds in tries.items())
+    return (
+        f"{results.markdown(pd.DataFrame(rows))}\n\n{what}; {filled}; {found['hardware']}. "
+        f"Tried for the cached epoch at the published widths: {tried}."
+    )
 
 
 def scenes():
