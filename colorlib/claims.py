@@ -84,9 +84,10 @@ def side_by_side(folders):
         found = table(folder)
         seeds = [f", {count} seed{'s' * (count > 1)}, " for count in found["seeds"]]
         found[title] = found["effect"] + seeds + found["verdict"]
-        joined = joined.merge(found[[*shared, title]], how="left", on=shared)
+        found = found.rename(columns={"verdict": f"verdict, {title}"})
+        joined = joined.merge(found[[*shared, title, f"verdict, {title}"]], how="left", on=shared)
     joined = joined.dropna(subset=list(folders), how="all").fillna("–")
-    verdicts = [{text.rpartition(", ")[2] for text in texts} for texts in joined[list(folders)].to_numpy()]
-    decided = {"holds", "fails"}
-    joined["agree"] = ["" if found - decided else "yes" if len(found) == 1 else "no" for found in verdicts]
-    return joined.reset_index(drop=True)
+    verdicts, decided = [f"verdict, {title}" for title in folders], {"holds", "fails"}
+    said = [set(row) for row in joined[verdicts].to_numpy()]
+    joined["agree"] = ["" if row - decided else "yes" if len(row) == 1 else "no" for row in said]
+    return joined.drop(columns=verdicts).reset_index(drop=True)

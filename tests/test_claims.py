@@ -13,7 +13,15 @@ from notebooks.runner import profiles
 
 ROOT = profiles.ROOT / "notebooks"
 EXPERIMENTS = {stem[:2]: stem for stem in profiles.source_notebooks(ROOT)}
+EVERY = claims.CLAIMS
 COLUMNS = ["claim", "it says", "on", "test", "expected", "seeds", "effect", "verdict", "weights"]
+
+
+@pytest.fixture(autouse=True)
+def fewer_claims(monkeypatch):
+    """Without those that hold any mended arm to the truth: runs are written here with the scores of one claim only."""
+    to_truth = (claims.CLAIMS["claim"] == "C11") & (claims.CLAIMS["against"] == "truth")
+    monkeypatch.setattr(claims, "CLAIMS", claims.CLAIMS[~to_truth])
 
 
 def write(folder, notebook, variant, scores, *, seed=0, role="faces", name=None, digest="d1", **parameters):
@@ -195,11 +203,11 @@ def test_tables_stand_side_by_side_in_the_order_of_the_claims(tmp_path):
 def test_every_claim_asks_for_a_score_that_is_there():
     picture = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8)
     scored = set(evaluate.per_picture(picture, picture))
-    for claim in claims.CLAIMS.itertuples():
+    for claim in EVERY.itertuples():
         assert {claim.score, f"{claim.score}_true" if claim.against == "truth" else claim.score} <= scored, claim
         assert claim.expected in ("less", "more", "equal") and claim.pictures in ("all", "low variety"), claim
-    assert not claims.CLAIMS.duplicated(["claim", "it says"]).any()
-    assert set(claims.CLAIMS["claim"]) == {"S2"} | {f"C{number}" for number in range(1, 12)}
+    assert not EVERY.duplicated(["claim", "it says"]).any()
+    assert set(EVERY["claim"]) == {"S2"} | {f"C{number}" for number in range(1, 12)}
 
 
 class Texts:
@@ -228,7 +236,7 @@ def test_texts_are_those_that_the_code_can_make():
     assert not any(text in texts for text in ("huber-0.5", "l1", "l1-half", "half", "fusion"))
 
 
-@pytest.mark.parametrize("claim", list(claims.CLAIMS.itertuples()), ids=lambda claim: f"{claim.claim}-{claim.Index}")
+@pytest.mark.parametrize("claim", list(EVERY.itertuples()), ids=lambda claim: f"{claim.claim}-{claim.Index}")
 def test_every_claim_names_runs_that_its_notebook_makes(claim):
     notebook = profiles.source_notebooks(ROOT)[EXPERIMENTS[claim.notebook]]
     texts = Texts(notebook)

@@ -297,16 +297,21 @@ def test_the_first_failure_stops_and_is_readable(checkout, capsys):
     assert sorted(path.name for path in run.iterdir()) == ["01_bad.log", "01_bad.partial.ipynb"]
 
 
-WAIT = """import pathlib, time
+MEET = """import pathlib, time
 pathlib.Path('{}').touch()
+until = time.monotonic() + 60
 while not pathlib.Path('{}').exists():
+    assert time.monotonic() < until, 'the other never began'
     time.sleep(0.05)
+time.sleep({})
+pathlib.Path('{}-done').touch()
 """
 
 
 def test_notebooks_run_side_by_side_and_the_last_one_alone(checkout, capsys):
-    last = make_notebook("import pathlib\nassert pathlib.Path('a').exists() and pathlib.Path('b').exists()")
-    sources = {"01_one": make_notebook(WAIT.format("a", "b")), "02_two": make_notebook(WAIT.format("b", "a"))}
+    last = make_notebook("import pathlib\nassert pathlib.Path('b-done').exists()")
+    first, second = make_notebook(MEET.format("a", "b", 0, "a")), make_notebook(MEET.format("b", "a", 6, "b"))
+    sources = {"01_one": first, "02_two": second}
     folder = checkout({**sources, "03_last": last}, quick=QUICK)
     assert runner.main(["--jobs", "2"]) == 0
     out = capsys.readouterr().out

@@ -65,8 +65,11 @@ def set_sizes():
         row["training pictures"] = ", ".join(f"{count:,} {name}" for name, count in sorted(sets))
         row["widths"] = str(found[0]["parameters"].get("widths") or found[0]["parameters"]["filters"])
         rows.append(row | {"epochs": found[0]["parameters"]["epochs"], "minutes": sum(took for _, took in trained)})
-    total = sum(row["minutes"] for row in rows) / 60
-    return f"{results.markdown(pd.DataFrame(rows))}\n\n{total:.1f} hours of training in all, {found[0]['hardware']}."
+    table = pd.DataFrame(rows)
+    hours = ", ".join(
+        f"{minutes / 60:.1f} on {name}" for name, minutes in table.groupby("pictures")["minutes"].sum().items()
+    )
+    return f"{results.markdown(table)}\n\nHours of training in all: {hours}; {found[0]['hardware']}."
 
 
 def shipped():

@@ -132,7 +132,9 @@ def _parser():
     fill.add_argument("--sets", help="a folder with one source per role")
     parser.add_argument("--only", nargs="+", default=(), metavar="NN", help="these notebooks alone")
     parser.add_argument("--seeds", nargs="+", type=int, help="in place of the profile's")
-    parser.add_argument("--jobs", type=int, default=1, help="so many notebooks at a time, but the last one alone")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="so many notebooks of train-all at a time, but the leaderboard alone"
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--results", action="store_true", help="its experiments, into notebooks/results")
     mode.add_argument("--render", action="store_true", help="executed copies into notebooks/rendered, too")
@@ -148,7 +150,8 @@ def _train(runs, options):
         for _, values in runs:
             shutil.rmtree(ROOT / values["run_folder"], ignore_errors=True)
     minutes = {}
-    for some in (runs[:-1], runs[-1:]):  # the last one reads what the others wrote
+    last = list(profiles.source_notebooks(ROOT / "notebooks"))[-1]  # reads what the others wrote
+    for some in ([run for run in runs if run[0] != last], [run for run in runs if run[0] == last]):
         if options.jobs > 1 and len(some) > 1:
             minutes |= _side_by_side(some, run_root, options.jobs)
         else:
@@ -169,7 +172,7 @@ def _train(runs, options):
         "hardware": _hardware(run_root),
     }
     files.write(run_root / "minutes.json", json.dumps(took, indent=1) + "\n")
-    if options.render and not options.only:
+    if options.render and not options.only and options.profile == "quick":
         files.write(ROOT / "notebooks/results/benchmarks/train_all.json", json.dumps(took, indent=1) + "\n")
     print(
         f"{took['minutes_in_all']:.1f} minutes, peak memory of a notebook {peak:.1f} GB\nopen {os.path.relpath(page)}"
@@ -191,7 +194,7 @@ def _side_by_side(runs, run_root, at_once):
                 minutes[begun[done]] = done.result()
                 print(f"{begun[done]} ".ljust(44, "."), f"{done.result():5.1f} min", flush=True)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
     return minutes
 
