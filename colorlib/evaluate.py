@@ -205,10 +205,20 @@ def _resampled_means(values, draws, seed):
     """Bootstrap means of (N, scores) -> (draws, scores). The same seed and N draw the same pictures."""
     if not len(values):
         raise ValueError("no pictures to score")
-    rng, shares, parts = np.random.default_rng(seed), np.full(len(values), 1 / len(values)), []
-    for start in range(0, draws, 500):  # in parts: 10,000 draws of 5,000 pictures would take 400 MB
-        parts.append(rng.multinomial(len(values), shares, min(500, draws - start)) @ values / len(values))
-    return np.concatenate(parts)
+    counts = _draw(len(values), draws, seed)
+    starts = range(0, draws, 500)  # in parts, here and there: 10,000 draws of 5,000 pictures would take 400 MB
+    return np.concatenate([counts[start : start + 500] @ values for start in starts]) / len(values)
+
+
+@functools.lru_cache(maxsize=8)  # drawing takes longer than all that is done with it, and many scores share a draw
+def _draw(count, draws, seed):
+    """How often each of `count` pictures is drawn in each draw: (draws, count), of the smallest type that holds it."""
+    rng, shares = np.random.default_rng(seed), np.full(count, 1 / count)
+    counts = np.empty((draws, count), np.min_scalar_type(count))
+    for start in range(0, draws, 500):
+        part = counts[start : start + 500]
+        part[:] = rng.multinomial(count, shares, len(part))
+    return counts
 
 
 def _interval(mean, drawn):
