@@ -160,7 +160,6 @@ def _cloud_distance(cloud, cloud_true):
     filled = [c[c[:, 0] > 0] for c in (cloud, cloud_true)]
     points = np.concatenate([c[:, 1:] / c[:, :1] for c in filled])
     mass = np.concatenate([sign * c[:, 0] / c[:, 0].sum() for sign, c in zip((1, -1), filled, strict=True)])
-
     total = 0.0
     for angle in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
         along = points @ (np.cos(angle), np.sin(angle))
@@ -205,9 +204,8 @@ def _resampled_means(values, draws, seed):
     """Bootstrap means of (N, scores) -> (draws, scores). The same seed and N draw the same pictures."""
     if not len(values):
         raise ValueError("no pictures to score")
-    counts = _draw(len(values), draws, seed)
-    starts = range(0, draws, 500)  # in parts, here and there: 10,000 draws of 5,000 pictures would take 400 MB
-    return np.concatenate([counts[start : start + 500] @ values for start in starts]) / len(values)
+    parts = np.array_split(_draw(len(values), draws, seed), math.ceil(draws / 500))  # as floats they take much memory
+    return np.concatenate([part @ values for part in parts]) / len(values)
 
 
 @functools.lru_cache(maxsize=8)  # drawing takes longer than all that is done with it, and many scores share a draw
@@ -215,8 +213,7 @@ def _draw(count, draws, seed):
     """How often each of `count` pictures is drawn in each draw: (draws, count), of the smallest type that holds it."""
     rng, shares = np.random.default_rng(seed), np.full(count, 1 / count)
     counts = np.empty((draws, count), np.min_scalar_type(count))
-    for start in range(0, draws, 500):
-        part = counts[start : start + 500]
+    for part in np.array_split(counts, math.ceil(draws / 500)):
         part[:] = rng.multinomial(count, shares, len(part))
     return counts
 

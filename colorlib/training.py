@@ -185,18 +185,20 @@ class Checkpoint(keras.callbacks.Callback):
 class Preview(keras.callbacks.Callback):
     """Every so many epochs writes preview-NNN.png into `folder`: the original, the grey and the predicted pictures.
 
-    `colorizer` is the model from lightness to ab, `truth` a few 8-bit pictures (N, S, S, 3), side by side in the file.
+    `every` is that many, or the epochs themselves, as in (1, 2, 5). `colorizer` is the model from lightness to ab,
+    `truth` a few 8-bit pictures (N, S, S, 3), side by side in the file.
     In a notebook the newest is shown while the run goes on.
     """
 
     def __init__(self, folder, colorizer, truth, *, every=10):
         super().__init__()
-        self.folder, self.colorizer, self.truth, self.every = pathlib.Path(folder), colorizer, truth, every
+        self.folder, self.colorizer, self.truth = pathlib.Path(folder), colorizer, truth
+        self._is_due = (lambda epoch: epoch % every == 0) if isinstance(every, int) else every.__contains__
         self._shown = None
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the picture, if it is time."""
-        if (epoch + 1) % self.every:
+        if not self._is_due(epoch + 1):
             return
         lightness, ab = color.from_uint8(self.truth)
         predicted = keras.ops.convert_to_numpy(self.colorizer(lightness, training=False))

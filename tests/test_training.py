@@ -516,10 +516,10 @@ def truth():
     return np.stack([np.asarray(picture.resize((16, 16), Image.Resampling.BICUBIC)) for picture in noise])
 
 
-def previewed(folder, truth, epochs):
+def previewed(folder, truth, epochs, every=2):
     """A preview every other epoch of a color that changes with them."""
     colorizer = constant_colorizer()
-    preview = training.Preview(folder, colorizer, truth, every=2)
+    preview = training.Preview(folder, colorizer, truth, every=every)
     for epoch in epochs:
         colorizer.layers[0].bias.assign([0.01 * epoch, -0.02 * epoch])
         preview.on_epoch_end(epoch - 1)
@@ -538,6 +538,11 @@ def test_a_preview_holds_the_true_the_grey_and_the_predicted(tmp_path, truth):
         for row, ab in ((rows[1], [0, 0]), (rows[2], [1.28 * epoch, -2.56 * epoch])):
             lab[..., 1:] = ab
             np.testing.assert_allclose(row / 255, skimage.color.lab2rgb(lab), atol=0.6 / 255)
+
+
+def test_epochs_to_preview_can_be_named(tmp_path, truth):
+    previewed(tmp_path, truth, range(1, 7), every=(1, 2, 5))
+    assert contents(tmp_path) == ["preview-001.png", "preview-002.png", "preview-005.png"]
 
 
 def test_predicted_pictures_are_given_back_those_before_a_restart_too(tmp_path, truth):
