@@ -196,8 +196,7 @@ def paired_difference(a, b, *, draws=10_000, seed=0):
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if not aligned or a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"paired scores need the same pictures in the same order: {a.shape}, {b.shape}")
-    drawn = _resampled_means((a - b)[:, None], draws, seed)[:, 0]
-    return _interval((a - b).mean(), drawn)
+    return _interval((a - b).mean(), _resampled_means((a - b)[:, None], draws, seed)[:, 0])
 
 
 def _resampled_means(values, draws, seed):
