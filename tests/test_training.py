@@ -517,7 +517,7 @@ def truth():
 
 
 def previewed(folder, truth, epochs, every=2):
-    """A preview every other epoch of a color that changes with them."""
+    """Previews of a color that changes with the epochs."""
     colorizer = constant_colorizer()
     preview = training.Preview(folder, colorizer, truth, every=every)
     for epoch in epochs:
