@@ -111,7 +111,7 @@ def _scores(predicted, truth, prior):
         "variety": lambda: _variety(lab),
         "variety_true": lambda: _variety(lab_true),
         **{
-            f"{name}{which}": functools.partial(_hue_share, of, sector)
+            f"{name}{which}": functools.partial(hue_share, of, sector)
             for name, sector in SECTORS.items()
             for which, of in (("", lab), ("_true", lab_true))
         },
@@ -131,7 +131,7 @@ def _variety(lab):
     return np.exp(-(shares * np.log(np.where(shares, shares, 1))).sum(1))
 
 
-def _hue_share(lab, sector):
+def hue_share(lab, sector):
     """The share of each picture's chroma whose hue lies in a sector, degrees: (N, H, W, 3) -> (N,); 0 for grey."""
     a, b = lab[..., 1], lab[..., 2]
     chroma = np.hypot(a, b)

@@ -271,7 +271,7 @@ def tradeoff_curves(curves, points=None, *, scores=("ciede2000", "ab_wasserstein
 def loss_curves(histories, *, metric="loss"):
     """Draws training (thin) and validation (thick) curves, a panel a run on its own scale. Returns a Figure.
 
-    `histories`: title -> Keras history, name -> values by epoch. The lowest validation value is marked.
+    `histories`: title -> Keras history, name -> values by epoch. The lowest validation loss is marked.
     """
     figure, panels = _panels(len(histories), WIDTH / max(3, _across(len(histories))), 2.8)
     for place, (title, history) in zip(panels, histories.items(), strict=True):
@@ -279,8 +279,9 @@ def loss_curves(histories, *, metric="loss"):
         place.plot(epochs, history[metric], color=PALETTE[0], linewidth=1, alpha=0.75, label="training")
         if validation := history.get(f"val_{metric}"):
             place.plot(epochs, validation, color=PALETTE[1], label="validation")
-            best = int(np.argmin(validation))
-            place.plot(epochs[best], validation[best], "o", color=PALETTE[1], markeredgecolor="white", markersize=7)
+            if metric == "loss":  # of others the lowest value need not be the best
+                best = int(np.argmin(validation))
+                place.plot(epochs[best], validation[best], "o", color=PALETTE[1], mec="white", markersize=7)
         place.set(title=title, xlabel="epoch", ylabel=metric.replace("_", " "))
         place.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     panels[0].legend(fontsize=9)

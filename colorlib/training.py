@@ -216,7 +216,8 @@ class Preview(keras.callbacks.Callback):
     def pictures(self):
         """{epoch: predicted pictures (N, S, S, 3)}, those written before a restart included."""
         count, side = self.truth.shape[:2]
-        rows = {int(path.stem[8:]): images.load(path)[-side:] for path in sorted(self.folder.glob("preview-*.png"))}
+        paths = {int(path.stem[8:]): path for path in sorted(self.folder.glob("preview-*.png"))}
+        rows = {epoch: images.load(path)[-side:] for epoch, path in paths.items() if self._is_due(epoch)}
         return {epoch: np.stack(np.split(row, count, axis=1)) for epoch, row in rows.items()}
 
 

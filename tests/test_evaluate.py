@@ -151,8 +151,8 @@ def test_a_hue_counts_by_its_chroma_and_a_sector_ends_where_it_says():
         hue = np.deg2rad([low + 0.1, high - 0.1, low - 0.1, high + 0.1])
         chroma = np.array([10.0, 30.0, 15.0, 45.0])
         lab = np.stack([np.full(4, 50.0), chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1)
-        assert_allclose(evaluate._hue_share(lab[None, None], evaluate.SECTORS[name]), [0.4], atol=1e-9)
-        each = evaluate._hue_share(lab[:, None, None], evaluate.SECTORS[name])
+        assert_allclose(evaluate.hue_share(lab[None, None], evaluate.SECTORS[name]), [0.4], atol=1e-9)
+        each = evaluate.hue_share(lab[:, None, None], evaluate.SECTORS[name])
         assert_allclose(each, [1, 1, 0, 0], atol=1e-9)
     assert evaluate.SECTORS == {"sepia": (40, 100), "blue": (220, 310)}
 

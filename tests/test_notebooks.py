@@ -481,7 +481,7 @@ def anatomy_faults(notebook, stem, root=ROOT):
     ]
     plots = [len(re.findall(r"^.*\b(plt|axes|axis|ax)\b.*$", text, re.MULTILINE)) for text in code]
     lines = [line for text in code for line in text.splitlines() if line.strip()]
-    apart = {f"{role}_source" for role in ROLES}
+    apart = {f"{role}_source" for role in ROLES} | {"weights"}
     rules = {
         "at most 25 cells": len(cells) <= 25,
         "at most 25 lines a cell": all(len(text_of(cell).splitlines()) <= 25 for cell in cells),
@@ -494,7 +494,7 @@ def anatomy_faults(notebook, stem, root=ROOT):
         "the bootstrap cell second": text_of(cells[1]) == bootstrap.cell(root),
         "versions printed in the third cell": "__version__" in text_of(cells[2]),
         "the parameters fourth": "parameters" in cells[3]["metadata"].get("tags", ()),
-        "6 to 10 parameters, a second picture set apart": 6
+        "6 to 10 parameters, a second picture set and weights apart": 6
         <= len(profiles.parameters(notebook, stem).keys() - apart)
         <= 10,
         "imports in the second and third cell only": not any(
@@ -610,7 +610,7 @@ def good_notebook():
 
 
 FAULTS = {  # what each original did wrong, in the words of the line that does it again
-    "03": ("lightness goes in as 0..100", "no preprocess_input", "32 pictures"),
+    "03": ("lightness goes in as 0..100", "no preprocess_input", "32 pictures", "no accuracy of color"),
     "04": ("[0, 1] in place of", "1e-5 by", "nothing is shuffled", "embeddings are not", "nothing was saved"),
     "05": ("divided once already", "taken back", "of its own", "hardly shuffled"),
     "06": ("183 pictures", "only the first of each batch", "first loss is not drawn"),
@@ -638,7 +638,7 @@ MOST = PARAMETERS + "".join(f"\nx{i} = 0" for i in range(4))
 @pytest.mark.parametrize(
     ("cell", "text"),
     [
-        (3, MOST + '\nlandscapes_source = "scenes"'),
+        (3, MOST + '\nlandscapes_source = "scenes"\nweights = "auto"'),
         (4, "x = y / 255  # fault: twice"),
         (4, "x = (\n    y\n    / 255  # fault: twice\n)"),
         (4, "x = y / 100"),
@@ -661,8 +661,12 @@ def test_what_is_allowed_is_no_fault(cell, text):
         (4, "class Net:\n    pass", "no classes"),
         (4, "import keras", "imports in the second and third cell only"),
         (4, 'open("/data/faces.tar")', "no absolute paths"),
-        (3, PARAMETERS + "".join(f"\nx{i} = 0" for i in range(5)), "6 to 10 parameters, a second picture set apart"),
-        (3, MOST + '\ncats_source = "scenes"', "6 to 10 parameters, a second picture set apart"),
+        (
+            3,
+            PARAMETERS + "".join(f"\nx{i} = 0" for i in range(5)),
+            "6 to 10 parameters, a second picture set and weights apart",
+        ),
+        (3, MOST + '\ncats_source = "scenes"', "6 to 10 parameters, a second picture set and weights apart"),
         (4, "ab = picture / 127.5 - 1", "no scaling arithmetic"),
         (4, "ab = 128 * picture  # a fault: of the original", "no scaling arithmetic"),
         (4, "x = y / 255  # fault: twice\nx = y / 255", "no scaling arithmetic"),

@@ -192,6 +192,18 @@ def test_loss_curves_mark_the_best_epoch():
     assert {"L2", "epoch", "loss", "training", "validation"} <= set(texts(figure))
 
 
+def test_curves_of_another_metric_mark_no_epoch():
+    history = {
+        "chroma_ratio": [0.2, 0.5, 0.4],
+        "val_chroma_ratio": [0.1, 0.3, 0.6],
+        "loss": [3, 2, 1],
+        "val_loss": [3, 2, 1],
+    }
+    (panel,) = [axes for axes in report.loss_curves({"L2": history}, metric="chroma_ratio").axes if axes.lines]
+    assert [line.get_ydata().tolist() for line in panel.lines] == [history["chroma_ratio"], history["val_chroma_ratio"]]
+    assert panel.get_ylabel() == "chroma ratio"
+
+
 def write(folder, seed=0, variant="L2", data="scenes", mean=15.0, **changes):
     """One run's result.json, as training writes it, cut to what tables read."""
     result = {

@@ -543,6 +543,7 @@ def test_a_preview_holds_the_true_the_grey_and_the_predicted(tmp_path, truth):
 def test_epochs_to_preview_can_be_named(tmp_path, truth):
     previewed(tmp_path, truth, range(1, 7), every=(1, 2, 5))
     assert contents(tmp_path) == ["preview-001.png", "preview-002.png", "preview-005.png"]
+    assert list(previewed(tmp_path, truth, (), every=(1, 5)).pictures) == [1, 5]  # one before had others
 
 
 def test_predicted_pictures_are_given_back_those_before_a_restart_too(tmp_path, truth):
