@@ -52,13 +52,14 @@ def _row(claim, frames, others):
         variety = frames[0]["variety_true"].to_numpy()
         gaps, on = gaps[:, variety <= np.quantile(variety, LOW_VARIETY)], f"{on}, {claim['pictures']}"
     gap, of_seeds = evaluate.paired_difference(gaps.mean(0), np.zeros(gaps.shape[1])), gaps.mean(1)
-    spread = f" ± {of_seeds.std(ddof=1):.2f}" if len(of_seeds) > 1 else ""
+    decimals = results.SCORES.get(score, ("", 2))[1]
+    spread = f" ± {of_seeds.std(ddof=1):.{decimals}f}" if len(of_seeds) > 1 else ""
     return {
         **{name: claim[name] for name in ("claim", "it says", "expected")},
         "on": on,
         "test": f"{score}: {claim['variant']} − {claim['against']}",
         "seeds": len(of_seeds),
-        "effect": f"{gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]{spread}",
+        "effect": "{mean:+.{d}f} [{low:+.{d}f}, {high:+.{d}f}]".format(**gap, d=decimals) + spread,
         # A seed moves a mean by as much as some claims do, and the interval knows pictures only.
         "verdict": _verdict(claim["expected"], min(gap["low"], *of_seeds), max(gap["high"], *of_seeds)),
     }
