@@ -33,7 +33,7 @@ def flowers():
 
 
 def other_sets():
-    """The variants of notebook 09 on the other sets, one seed."""
+    """The variants of notebook 09 on the other sets."""
     table = results.results_table(RESULTS / "photos" / "09_vivid_colors")
     return results.markdown(table[table["data"] != "flowers"])
 
