@@ -69,7 +69,8 @@ def set_sizes():
     hours = ", ".join(
         f"{minutes / 60:.1f} on {name}" for name, minutes in table.groupby("pictures")["minutes"].sum().items()
     )
-    return f"{results.markdown(table)}\n\nHours of training in all: {hours}; {found[0]['hardware']}."
+    rest = "cached features, dials and scores come on top"
+    return f"{results.markdown(table)}\n\nHours of training in all: {hours} ({rest}); {found[0]['hardware']}."
 
 
 def shipped():
