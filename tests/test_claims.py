@@ -101,6 +101,13 @@ def test_equal_are_two_of_which_every_seed_lies_within_the_margin(tmp_path):
     assert (row["effect"][:5], row["verdict"]) == ("+0.00", "undecided")
 
 
+def test_an_effect_has_the_digits_of_its_score(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "CLAIMS", EVERY[EVERY["score"] == "sign_agreement"])
+    for seed, gap in enumerate((0.0114, 0.0134)):
+        row = compare(tmp_path, "03", "transfer", "scratch", [0.5 + gap] * 3, [0.5] * 3, "sign_agreement", seed=seed)
+    assert row["effect"] == "+0.012 [+0.012, +0.012] ± 0.001"
+
+
 def test_a_table_says_whose_weights_the_frozen_network_had(tmp_path):
     assert compare(tmp_path, "03", "transfer", "scratch", [1, 2], [3, 4], weights="random")["weights"] == "random"
 
