@@ -89,7 +89,8 @@ def _colorize(options):
     """Colors each picture it can, reports each it cannot."""
     from tqdm import tqdm
 
-    from colorlib import colorize, images
+    from colorlib import colorize
+    from colorlib.data import files
 
     def skip(error):
         nonlocal skipped
@@ -102,7 +103,7 @@ def _colorize(options):
     for path in options.files:
         try:
             sources += _pictures_of(path, options.out)
-        except images.ImageError as error:
+        except files.ImageError as error:
             skip(error)
     targets = _targets([source for source, _ in sources], [options.out / below for _, below in sources])
     if sources:
@@ -114,24 +115,24 @@ def _colorize(options):
     # No bar where nobody looks at it: in a script's log it would be noise.
     for (source, _), target in tqdm(list(zip(sources, targets, strict=True)), unit="picture", disable=None):
         try:
-            colored = colorize.colorize(model, images.load(source))
-        except images.ImageError as error:
+            colored = colorize.colorize(model, files.load(source))
+        except files.ImageError as error:
             skip(error)
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        images.save(colored, target)
+        files.save(colored, target)
         done += 1
     return 0 if not skipped else 1 if done else 2
 
 
 def _evaluate(options):
-    from colorlib import evaluate
+    from colorlib.scoring import scores
 
-    frame, set_scores, skipped = evaluate.one_by_one(*_pairs(options.predicted, options.truth))
+    frame, set_scores, skipped = scores.one_by_one(*_pairs(options.predicted, options.truth))
     _report("skipped", skipped)
-    scores = evaluate.summary(frame)
+    scores = scores.summary(frame)
     if options.json:
-        conventions = evaluate.CONVENTIONS | {"pictures": "8-bit sRGB, as they are"}
+        conventions = scores.CONVENTIONS | {"pictures": "8-bit sRGB, as they are"}
         report = {"pictures": len(frame), "scores": scores, "set_scores": set_scores, "conventions": conventions}
         print(json.dumps(report, indent=2))
         return 1 if skipped else 0
@@ -152,12 +153,12 @@ def _pairs(predicted, truth):
     That one raises ValueError unless both folders have exactly one picture there, readable. Raises it at once for a
     folder without pictures. A folder inside the other is no part of it.
     """
-    from colorlib import images, sources
+    from colorlib.data import files, sets
 
     sides = [(predicted, truth, {}), (truth, predicted, {})]
     for folder, other, found in sides:
         inside = other.resolve() if folder.resolve() in other.resolve().parents else None
-        for path in sorted(each for each in folder.rglob("*") if sources.is_picture(str(each.relative_to(folder)))):
+        for path in sorted(each for each in folder.rglob("*") if sets.is_picture(str(each.relative_to(folder)))):
             if inside not in path.resolve().parents:
                 found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
         if not found:
@@ -167,18 +168,18 @@ def _pairs(predicted, truth):
         for folder, _, found in sides:
             if len(paths := found.get(name, ())) != 1:
                 raise ValueError(f"{'several pictures' if paths else 'no picture'} of this name in {folder}")
-        return [images.load(found[name][0]) for _, _, found in sides]
+        return [files.load(found[name][0]) for _, _, found in sides]
 
     return sorted({name for *_, found in sides for name in found}), load
 
 
 def _data(options):
-    from colorlib import catalog
+    from colorlib.data import sets
 
-    folder = catalog.prepare(options.source, role=options.role)
-    data = catalog.describe(folder)
-    counts = {name: data[name] for name in catalog.SPLITS}
-    rejects = [f"{name}: {reason}" for name, reason in catalog.rejects(folder)]
+    folder = sets.prepare(options.source, role=options.role)
+    data = sets.describe(folder)
+    counts = {name: data[name] for name in sets.SPLITS}
+    rejects = [f"{name}: {reason}" for name, reason in sets.rejects(folder)]
     parts = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"{sum(counts.values())} pictures ({parts}), {len(rejects)} rejected")
     print(folder)
@@ -196,22 +197,22 @@ def _report(what, reasons):
 
 def _pictures_of(path, out):
     """The pictures that a FILE argument means: [(path, path below --out without its suffix)]. Raises ImageError."""
-    from colorlib import images, sources
+    from colorlib.data import files, sets
 
     if not path.is_dir():
         if not path.exists():
-            raise images.ImageError(str(path), "no such file or folder")
+            raise files.ImageError(str(path), "no such file or folder")
         return [(path, Path(path.stem))]
     if out.resolve() == path.resolve():
         raise ValueError(f"--out {out} is the folder that is read; name another")
     found = sorted(
         each
         for each in path.rglob("*")
-        if sources.is_picture(str(each.relative_to(path))) and each.is_file()
+        if sets.is_picture(str(each.relative_to(path))) and each.is_file()
         if out.resolve() not in each.resolve().parents  # what an earlier run made
     )
     if not found:
-        raise images.ImageError(str(path), "no picture in this folder")
+        raise files.ImageError(str(path), "no picture in this folder")
     return [(each, each.relative_to(path).with_suffix("")) for each in found]
 
 

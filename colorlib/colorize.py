@@ -32,7 +32,7 @@ def load(path=None):
         raise ModelError(f"{path}: not a Keras model (a .keras file, as model.save writes it)")
     import keras
 
-    from colorlib import losses, metrics, models  # noqa: F401  registers what a saved model may hold
+    from colorlib.scoring import metrics  # noqa: F401  registers what a saved model may hold
 
     try:
         model = keras.saving.load_model(path, compile=False)

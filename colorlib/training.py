@@ -4,9 +4,7 @@ A run folder holds epoch-NNN.weights.h5 (weights and optimizer), history.json, a
 with scores.csv beside it. Each file is written beside and renamed, so a file that is there is whole.
 """
 
-import datetime
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
@@ -19,7 +17,8 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from colorlib import color, files, images, provenance
+from colorlib import color
+from colorlib.data import files
 
 _UNREADABLE = (OSError, KeyError, ValueError, RuntimeError)  # h5py raises all four for a damaged file
 
@@ -94,7 +93,7 @@ class Checkpoint(keras.callbacks.Callback):
             print(f"{self.folder}: its checkpoints are of other settings; starting anew")
             for path in stale:
                 path.unlink()
-        write_json(self.settings, note)
+        files.write_json(self.settings, note)
 
     def _read(self, name):
         try:
@@ -135,7 +134,7 @@ class Checkpoint(keras.callbacks.Callback):
         for name, value in {**values, "seconds": time.perf_counter() - self._start}.items():
             self.history.setdefault(name, []).append(value)
         # History first: a checkpoint is never ahead of it, and `restore` cuts what is too long.
-        write_json(self.history, self.folder / "history.json")
+        files.write_json(self.history, self.folder / "history.json")
         beside = self.folder / ".partial.weights.h5"
         self.model.save_weights(beside)
         os.replace(beside, self._file("epoch", epoch + 1))
@@ -204,7 +203,7 @@ class Preview(keras.callbacks.Callback):
         predicted = keras.ops.convert_to_numpy(self.colorizer(lightness, training=False))
         rows = [self.truth, *(color.render(lightness, of)[0] for of in (0 * ab, predicted))]
         path = self.folder / f"preview-{epoch + 1:03}.png"
-        images.save(np.concatenate([np.concatenate(row, axis=1) for row in rows]), path)
+        files.save(np.concatenate([np.concatenate(row, axis=1) for row in rows]), path)
         if (ipython := sys.modules.get("IPython")) and ipython.get_ipython():  # others import it too: papermill
             from IPython.display import Image, display
 
@@ -217,7 +216,7 @@ class Preview(keras.callbacks.Callback):
         """{epoch: predicted pictures (N, S, S, 3)}, those written before a restart included."""
         count, side = self.truth.shape[:2]
         paths = {int(path.stem[8:]): path for path in sorted(self.folder.glob("preview-*.png"))}
-        rows = {epoch: images.load(path)[-side:] for epoch, path in paths.items() if self._is_due(epoch)}
+        rows = {epoch: files.load(path)[-side:] for epoch, path in paths.items() if self._is_due(epoch)}
         return {epoch: np.stack(np.split(row, count, axis=1)) for epoch, row in rows.items()}
 
 
@@ -235,46 +234,3 @@ def save(model, path):
     beside = path.with_name(f".partial-{path.name}")
     model.save(beside)
     os.replace(beside, path)
-
-
-def write_result(folder, *, experiment, variant, parameters, data, seed, scores, per_picture, **more):
-    """Writes result.json, and per_picture (a DataFrame) as scores.csv beside it; returns the result as a dict.
-
-    `data` names the set, its digest and its counts; `more` holds what else a reader may want: dials, curve, history,
-    minutes. Commit, hardware, versions and date are added. Raises ValueError for a NaN, and then writes nothing.
-    """
-    folder = pathlib.Path(folder)
-    if wild := [name for name in per_picture.select_dtypes("number") if not np.isfinite(per_picture[name]).all()]:
-        raise ValueError(f"{folder}: scores of pictures that are no finite numbers: {', '.join(wild)}")
-    result = {
-        "experiment": experiment,
-        "variant": variant,
-        "parameters": parameters,
-        "data": data,
-        "seed": seed,
-        "scores": scores,
-        **more,
-        "commit": provenance.commit(),
-        "hardware": provenance.hardware(),
-        "versions": {name: importlib.metadata.version(name) for name in ("keras", keras.backend.backend(), "numpy")},
-        "date": datetime.date.today().isoformat(),
-    }
-    _json(result, folder / "result.json")
-    (folder / "result.json").unlink(missing_ok=True)  # never beside the scores of another run
-    table = per_picture.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    files.write(folder / "scores.csv", table)
-    write_json(result, folder / "result.json")
-    return result
-
-
-def write_json(value, path):
-    """Writes a value as JSON, whole or not at all. Raises ValueError for NaN or infinity, which JSON lacks."""
-    path = pathlib.Path(path)
-    files.write(path, _json(value, path))
-
-
-def _json(value, path):
-    try:
-        return json.dumps(value, indent=1, allow_nan=False) + "\n"
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from colorlib import baselines, claims, evaluate
+from colorlib.scoring import baselines, claims, scores
 from notebooks.runner import profiles
 
 ROOT = profiles.ROOT / "notebooks"
@@ -210,7 +210,7 @@ def test_tables_stand_side_by_side_in_the_order_of_the_claims(tmp_path):
 
 def test_every_claim_asks_for_a_score_that_is_there():
     picture = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), np.uint8)
-    scored = set(evaluate.per_picture(picture, picture))
+    scored = set(scores.per_picture(picture, picture))
     for claim in EVERY.itertuples():
         assert {claim.score, f"{claim.score}_true" if claim.against == "truth" else claim.score} <= scored, claim
         assert claim.expected in ("less", "more", "equal") and claim.pictures in ("all", "low variety"), claim

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from colorlib import __main__ as cli
-from colorlib import colorize, images, models, training
+from colorlib import colorize, models, training
+from colorlib.data import files
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def album(tmp_path, monkeypatch):
     (folder / "1950").mkdir(parents=True)
     rng = np.random.default_rng(0)
     for name, shape in (("a.JPG", (40, 60, 3)), ("a.png", (33, 47, 3)), ("1950/b.webp", (64, 64, 3))):
-        images.save(rng.integers(60, 190, shape, dtype=np.uint8), folder / name)
+        files.save(rng.integers(60, 190, shape, dtype=np.uint8), folder / name)
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
     (folder / "notes.txt").write_text("not looked at")
     return folder
@@ -45,7 +46,7 @@ def test_a_folder_is_colored_and_the_broken_file_reported(album, model, capsys, 
     assert written(tmp_path / "colored") == ["1950/b.png", "a.jpg", "a.png"]
     error = capsys.readouterr().err
     assert error.startswith("colorlib: skipped album/broken.jpg: ") and error.count("\n") == 1
-    assert images.load(tmp_path / "colored" / "a.png").shape == (33, 47, 3)
+    assert files.load(tmp_path / "colored" / "a.png").shape == (33, 47, 3)
     # What this run made below the folder is no source of the next.
     assert cli.main(["colorize", "album", "--out", "album/colored", "--model", model]) == 1
     assert cli.main(["colorize", "album", "--out", "album/colored", "--model", model]) == 1
@@ -95,11 +96,11 @@ def test_the_dials_reach_the_model(album, model, tmp_path):
     assert cli.main(["colorize", "album/a.png", "--out", "grey", "--model", model, "--gain", "0"]) == 0
     assert cli.main(["colorize", "album/a.png", "--out", "plain", "--model", model]) == 0
     assert cli.main(["colorize", "album/a.png", "--out", "sharp", "--model", model, "--temperature", "0.01"]) == 0
-    grey, plain, sharp = (images.load(tmp_path / name / "a.png").astype(int) for name in ("grey", "plain", "sharp"))
+    grey, plain, sharp = (files.load(tmp_path / name / "a.png").astype(int) for name in ("grey", "plain", "sharp"))
     assert np.ptp(grey, axis=-1).max() <= 1
     turned = colorize.load(model)
     colorize.set_dials(turned, temperature=0.01)
-    np.testing.assert_allclose(sharp, colorize.colorize(turned, images.load(album / "a.png")), atol=1)
+    np.testing.assert_allclose(sharp, colorize.colorize(turned, files.load(album / "a.png")), atol=1)
     assert np.abs(sharp - plain).max() > 10
 
 
@@ -126,7 +127,7 @@ def test_a_full_disk_stops_the_run_with_one_line(album, model, capsys, monkeypat
     def full(array, path):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(images, "save", full)
+    monkeypatch.setattr(files, "save", full)
     assert cli.main(["colorize", "album/a.png", "--out", "colored", "--model", model]) == 2
     assert capsys.readouterr().err == "colorlib: [Errno 28] No space left on device: 'colored/a.png'\n"
 

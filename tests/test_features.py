@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from colorlib import features, pipeline, transfer
+from colorlib.data import pipeline
+from colorlib.models import backbones
 
 COUNT, BATCH = 10, 4  # two whole batches and one of two pictures
 
@@ -24,7 +25,7 @@ def lab():
 def network(scaling="tf"):
     """Three numbers a picture; always the same weights."""
     inputs = keras.Input((8, 8, 1))
-    x = transfer.ImageNetInput(scaling)(inputs)
+    x = backbones.ImageNetInput(scaling)(inputs)
     x = keras.layers.Conv2D(3, 3, kernel_initializer=keras.initializers.GlorotUniform(seed=1))(x)
     return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x), name="tiny")
 
@@ -54,7 +55,7 @@ def calls(monkeypatch):
         calls.append(len(batch))
         return predict(model, batch)
 
-    monkeypatch.setattr(features, "BATCH_SIZE", BATCH)
+    monkeypatch.setattr(backbones, "BATCH_SIZE", BATCH)
     monkeypatch.setattr(keras.Model, "predict_on_batch", counted)
     return calls
 
@@ -72,17 +73,17 @@ def interrupted(backbone, lab, folder, calls, after):
     """Computes so many batches, then is stopped."""
     calls.stop = after
     with pytest.raises(KeyboardInterrupt):
-        features.cached(backbone, lab, folder)
+        backbones.cached(backbone, lab, folder)
     calls.stop = None
     assert calls.taken() == ALL[:after]
     return next(folder.iterdir())
 
 
 def test_features_are_the_networks_and_computed_once(backbone, lab, tmp_path, calls):
-    found = features.cached(backbone, lab, tmp_path)
+    found = backbones.cached(backbone, lab, tmp_path)
     assert_features(found, backbone, lab)
     assert calls.taken() == ALL
-    again = features.cached(network(), lab, tmp_path)  # the same network built anew
+    again = backbones.cached(network(), lab, tmp_path)  # the same network built anew
     assert calls.taken() == []
     np.testing.assert_array_equal(again, found)
     for features_map in (found, again):
@@ -98,27 +99,27 @@ def test_a_second_process_waits_for_the_first(backbone, lab, tmp_path, calls):
     place = interrupted(backbone, lab, tmp_path, calls, 1)
     held = os.open(place, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
-    second = threading.Thread(target=features.cached, args=(backbone, lab, tmp_path), daemon=True)
+    second = threading.Thread(target=backbones.cached, args=(backbone, lab, tmp_path), daemon=True)
     second.start()
     second.join(0.5)
     assert second.is_alive() and calls.taken() == []
     os.close(held)
     second.join(60)
     assert calls.taken() == ALL[1:]
-    assert_features(features.cached(backbone, lab, tmp_path), backbone, lab)
+    assert_features(backbones.cached(backbone, lab, tmp_path), backbone, lab)
 
 
 def test_features_that_half_precision_does_not_hold_are_refused(backbone, lab, tmp_path):
     for much in (1e6, np.nan):
         loud = keras.Model(backbone.input, keras.layers.Rescaling(much)(backbone.output), name="loud")
         with pytest.raises(ValueError, match=r"features of loud up to (\d.*|nan) do not fit float16"):
-            features.cached(loud, lab, tmp_path)
+            backbones.cached(loud, lab, tmp_path)
 
 
 def test_feature_maps_keep_their_shape(lab, tmp_path):
     inputs = keras.Input((8, 8, 1))
     backbone = keras.Model(inputs, keras.layers.Conv2D(5, 3, strides=2)(inputs))
-    found = features.cached(backbone, lab[:3], tmp_path)
+    found = backbones.cached(backbone, lab[:3], tmp_path)
     assert found.shape == (3, 3, 3, 5)
     np.testing.assert_allclose(found, backbone(pipeline.split(lab[:3])[0]), rtol=2**-10, atol=1e-4)
 
@@ -147,30 +148,30 @@ def one_pixel(backbone, lab):
     ids=["weights", "preprocessing", "a pixel", "the order", "a picture less"],
 )
 def test_another_network_or_another_set_is_computed_anew(backbone, lab, tmp_path, calls, change):
-    first = np.array(features.cached(backbone, lab, tmp_path))
+    first = np.array(backbones.cached(backbone, lab, tmp_path))
     calls.clear()
     changed = change(backbone, lab)
-    assert_features(features.cached(*changed, tmp_path), *changed)
+    assert_features(backbones.cached(*changed, tmp_path), *changed)
     assert sum(calls.taken()) == len(changed[1])
-    np.testing.assert_array_equal(features.cached(backbone, lab, tmp_path), first)  # beside it, not in its place
+    np.testing.assert_array_equal(backbones.cached(backbone, lab, tmp_path), first)  # beside it, not in its place
     assert calls == []
 
 
 def test_colors_do_not_matter(backbone, lab, tmp_path, calls):
-    features.cached(backbone, lab, tmp_path)
-    features.cached(backbone, lab * np.int16([1, 0, 0]), tmp_path)
+    backbones.cached(backbone, lab, tmp_path)
+    backbones.cached(backbone, lab * np.int16([1, 0, 0]), tmp_path)
     assert calls == ALL
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_an_interrupted_cache_goes_on_after_the_last_whole_batch(backbone, lab, tmp_path, calls, after):
     interrupted(backbone, lab, tmp_path, calls, after)
-    assert_features(features.cached(backbone, lab, tmp_path), backbone, lab)
+    assert_features(backbones.cached(backbone, lab, tmp_path), backbone, lab)
     assert calls == ALL[after:]
 
 
 def test_what_is_said_to_be_done_is_on_disk_before(backbone, lab, tmp_path, calls, monkeypatch):
-    seen, flushed, write, flush = [], [], features.files.write, np.memmap.flush
+    seen, flushed, write, flush = [], [], backbones.files.write, np.memmap.flush
 
     def counted(features_map):
         flushed.append(features_map)
@@ -185,8 +186,8 @@ def test_what_is_said_to_be_done_is_on_disk_before(backbone, lab, tmp_path, call
         write(note, text)
 
     monkeypatch.setattr(np.memmap, "flush", counted)
-    monkeypatch.setattr(features.files, "write", checked)
-    features.cached(backbone, lab, tmp_path)
+    monkeypatch.setattr(backbones.files, "write", checked)
+    backbones.cached(backbone, lab, tmp_path)
     assert seen == [4, 8, 10]
 
 
@@ -196,9 +197,9 @@ def test_a_cache_stopped_after_its_last_batch_needs_no_network(backbone, lab, tm
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "replace", stopped)
-        features.cached(backbone, lab, tmp_path)
+        backbones.cached(backbone, lab, tmp_path)
     assert calls.taken() == ALL
-    assert_features(features.cached(backbone, lab, tmp_path), backbone, lab)
+    assert_features(backbones.cached(backbone, lab, tmp_path), backbone, lab)
     assert calls == []
 
 
@@ -211,7 +212,7 @@ def test_a_part_cut_short_is_reported_and_computed_anew(backbone, lab, tmp_path,
     """Opened for writing, NumPy would fill it up with zeros."""
     place = interrupted(backbone, lab, tmp_path, calls, 2)
     truncate(place / "features.part.npy", share)
-    assert_features(features.cached(backbone, lab, tmp_path), backbone, lab)
+    assert_features(backbones.cached(backbone, lab, tmp_path), backbone, lab)
     assert calls == ALL
     assert "features.part.npy cannot be read (" in capsys.readouterr().out
 
@@ -226,57 +227,57 @@ def test_a_part_without_a_note_is_computed_anew(backbone, lab, tmp_path, calls, 
     (place / "progress.json").unlink()
     if note is not None:
         (place / "progress.json").write_text(note, errors="surrogateescape")
-    assert_features(features.cached(backbone, lab, tmp_path), backbone, lab)
+    assert_features(backbones.cached(backbone, lab, tmp_path), backbone, lab)
     assert calls == ALL
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.9])
 def test_features_cut_short_are_reported_and_computed_anew(backbone, lab, tmp_path, calls, capsys, share):
-    features.cached(backbone, lab, tmp_path)
+    backbones.cached(backbone, lab, tmp_path)
     calls.clear()
     (place,) = tmp_path.iterdir()
     truncate(place / "features.npy", share)
-    assert_features(features.cached(backbone, lab, tmp_path), backbone, lab)
+    assert_features(backbones.cached(backbone, lab, tmp_path), backbone, lab)
     assert calls.taken() == ALL
     assert "features.npy cannot be read (" in capsys.readouterr().out
-    features.cached(backbone, lab, tmp_path)
+    backbones.cached(backbone, lab, tmp_path)
     assert calls == []
 
 
 @pytest.mark.parametrize("loss", [Path.unlink, truncate], ids=["gone", "cut short"])
 def test_the_note_of_lost_features_does_not_pass_for_that_of_new_ones(backbone, lab, tmp_path, calls, loss):
     """It says that all are done, and the new file is still empty when it is stopped."""
-    features.cached(backbone, lab, tmp_path)
+    backbones.cached(backbone, lab, tmp_path)
     calls.clear()
     (place,) = tmp_path.iterdir()
     loss(place / "features.npy")
     interrupted(backbone, lab, tmp_path, calls, 0)
-    assert_features(features.cached(backbone, lab, tmp_path), backbone, lab)
+    assert_features(backbones.cached(backbone, lab, tmp_path), backbone, lab)
     assert calls == ALL
 
 
 @pytest.mark.parametrize("after", [2, 3], ids=["a part", "whole"])
 def test_the_cache_of_another_set_under_this_ones_name_is_not_taken(backbone, lab, tmp_path, calls, after):
     mine, theirs = tmp_path / "mine", tmp_path / "theirs"
-    features.cached(backbone, lab, mine)
+    backbones.cached(backbone, lab, mine)
     calls.clear()
     if after == 3:
-        features.cached(backbone, lab[::-1], theirs)
+        backbones.cached(backbone, lab[::-1], theirs)
     else:
         interrupted(backbone, lab[::-1], theirs, calls, after)
     calls.clear()
     (key,), (other,) = mine.iterdir(), theirs.iterdir()
     assert key.name != other.name
     other.rename(theirs / key.name)
-    assert_features(features.cached(backbone, lab, theirs), backbone, lab)
+    assert_features(backbones.cached(backbone, lab, theirs), backbone, lab)
     assert calls == ALL
 
 
 def test_features_of_another_shape_or_type_are_not_taken(backbone, lab, tmp_path, calls):
-    found = np.array(features.cached(backbone, lab, tmp_path))
+    found = np.array(backbones.cached(backbone, lab, tmp_path))
     (place,) = tmp_path.iterdir()
     for wrong in (found[:9], found[:, :2], np.float32(found)):
         calls.clear()
         np.save(place / "features.npy", wrong)
-        np.testing.assert_array_equal(features.cached(backbone, lab, tmp_path), found)
+        np.testing.assert_array_equal(backbones.cached(backbone, lab, tmp_path), found)
         assert calls == ALL

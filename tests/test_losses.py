@@ -6,7 +6,9 @@ import pytest
 import skimage.color
 from keras import layers, ops
 
-from colorlib import color, losses, metrics, models
+from colorlib import color, models
+from colorlib.models import losses
+from colorlib.scoring import metrics
 
 
 def encode(ab):

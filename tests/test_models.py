@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from colorlib import color, losses, models
-from colorlib.models import pretrained
+from colorlib import color, models
+from colorlib.models import losses, pretrained
 
 WIDTHS = (4, 8, 8, 8)
 

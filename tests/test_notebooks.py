@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from colorlib.catalog import ROLES
+from colorlib.data.sets import ROLES
 from notebooks.runner import bootstrap, gallery, profiles
 from notebooks.runner import run as runner
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorlib import color, images, pipeline
+from colorlib import color
+from colorlib.data import files, pipeline
 
 SIZE = 32
 
@@ -229,7 +230,7 @@ def test_bad_input_is_named(lab):
 def test_decode_agrees_with_the_gate(paths, size):
     for path in paths[:3]:
         ours = np.asarray(pipeline.decode(str(path), size))
-        assert np.abs(ours - images.fit(images.load(path), size)).max() <= 1.0
+        assert np.abs(ours - files.fit(files.load(path), size)).max() <= 1.0
 
 
 @pytest.mark.slow

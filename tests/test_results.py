@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from colorlib import results
+from colorlib.scoring import results
 
 
 def write(

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colorlib import color, scenes
-from colorlib.scenes import brushes, flowers
+from colorlib import color
+from colorlib.data import scenes
+from colorlib.data.scenes import brushes, flowers
 
 _spec = importlib.util.spec_from_file_location("scenes_benchmark", Path(__file__).parent / "benchmarks" / "scenes.py")
 benchmark = importlib.util.module_from_spec(_spec)

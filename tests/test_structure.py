@@ -15,14 +15,12 @@ import colorlib
 PACKAGE = pathlib.Path(colorlib.__file__).parent
 # Each row may import from the rows above it only; a folder counts as one module.
 LAYERS = (
-    {"color", "files", "provenance"},
-    {"baselines", "images", "losses", "metrics", "scenes", "transfer"},
-    {"models", "video"},
-    {"sources", "pipeline"},
-    {"catalog", "features"},
-    {"training", "colorize", "evaluate"},
-    {"results", "dials"},
-    {"report", "claims"},
+    {"color"},
+    {"data"},
+    {"models"},
+    {"training", "scoring"},
+    {"decoding"},
+    {"colorize", "plots"},
     {"__main__", "weights"},
 )
 LEVELS = {module: level for level, modules in enumerate(LAYERS) for module in modules}
@@ -85,9 +83,9 @@ def test_imports_point_strictly_down(path):
     [
         ("images", "from colorlib import color", []),
         ("images", "def f():\n    from colorlib import report", ["report"]),
-        ("images", "import colorlib.scenes", ["scenes"]),
-        ("models", "from colorlib.models.blocks import lightness_input", []),
-        ("color", "from colorlib.models.unet import unet", ["models"]),
+        ("images", "import colorlib.data.scenes", ["scenes"]),
+        ("models", "from colorlib.models.scratch import lightness_input", []),
+        ("color", "from colorlib.models.scratch import unet", ["models"]),
     ],
 )
 def test_an_upward_import_is_seen(module, source, upward):
@@ -142,7 +140,7 @@ def test_import_is_quick_and_loads_nothing_heavy():
     assert min(times) < 0.3
 
 
-@pytest.mark.parametrize("module", ["colorlib.catalog", "colorlib.__main__", "notebooks.runner.run"])
+@pytest.mark.parametrize("module", ["colorlib.data.sets", "colorlib.__main__", "notebooks.runner.run"])
 def test_what_needs_no_network_loads_no_tensorflow(module):
     script = (
         f"import sys, {module}; "

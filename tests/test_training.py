@@ -20,7 +20,10 @@ import pytest
 import skimage.color
 from PIL import Image
 
-from colorlib import color, evaluate, images, losses, models, pipeline, provenance, training
+from colorlib import color, models, training
+from colorlib.data import files, pipeline
+from colorlib.models import losses
+from colorlib.scoring import results, scores
 
 EPOCHS, STEPS = 3, 2
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -97,7 +100,7 @@ def assert_same_scores(one, other, paths):
     truth = pipeline.load_pictures(paths, 32)
     lightness = color.from_uint8(truth)[0]
     frames = [
-        evaluate.per_picture(evaluate.render_report(lightness, np.array(made[0](lightness)))[0], truth)
+        scores.per_picture(scores.render_report(lightness, np.array(made[0](lightness)))[0], truth)
         for made in (one, other)
     ]
     pd.testing.assert_frame_equal(*frames, check_exact=True)
@@ -493,7 +496,7 @@ def test_a_damaged_kept_file_is_written_anew_with_its_epoch(tmp_path):
 def test_kept_files_and_previews_of_other_settings_go(tmp_path):
     model, epoch = small()
     patient_run(tmp_path, model, epoch)
-    images.save(np.zeros((24, 16, 3), np.uint8), tmp_path / "preview-002.png")
+    files.save(np.zeros((24, 16, 3), np.uint8), tmp_path / "preview-002.png")
     (tmp_path / "scores.csv").write_text("ciede2000\n1\n")
     checkpoint = training.Checkpoint(tmp_path, {"epochs": 7})
     assert checkpoint.restore(model) == 0 and checkpoint.best_epoch is None
@@ -659,13 +662,13 @@ def test_json_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_commit_and_hardware_are_told_in_a_word_or_a_line(monkeypatch, tmp_path):
-    assert re.fullmatch(r"[0-9a-f]{7,40}\+?|unknown", provenance.commit())
-    assert re.fullmatch(r"\d+ (x|cores,) .*\w.*", provenance.hardware())
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    assert re.fullmatch(r"[0-9a-f]{7,40}\+?|unknown", results.commit())
+    assert re.fullmatch(r"\d+ (x|cores,) .*\w.*", results.hardware())
+    monkeypatch.setattr(results, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert provenance.commit.__wrapped__() == "unknown"
-    monkeypatch.setattr(provenance, "ROOT", tmp_path / "gone")
-    assert provenance.commit.__wrapped__() == "unknown"
+    assert results.commit.__wrapped__() == "unknown"
+    monkeypatch.setattr(results, "ROOT", tmp_path / "gone")
+    assert results.commit.__wrapped__() == "unknown"
 
 
 def test_a_checkpoint_of_other_settings_is_never_taken_up(tmp_path, capsys):

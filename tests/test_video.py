@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from colorlib import catalog, images, sources, video
+from colorlib.data import files, sets, video
 
 WIDTH, HEIGHT = 64, 48
 COLORS = np.array([[200, 40, 40], [40, 180, 60], [50, 60, 200], [220, 200, 40], [128, 128, 128], [180, 60, 180]])
@@ -54,7 +54,7 @@ def numbers(path, **options):
 
 
 def reason(path):
-    with pytest.raises(images.ImageError) as caught:
+    with pytest.raises(files.ImageError) as caught:
         list(video.frames(path))
     assert caught.value.name == str(path)
     return caught.value.reason
@@ -66,7 +66,7 @@ def rows(folder, table="manifest.csv"):
 
 
 def prepare(source, folder, **options):
-    return catalog.prepare(source, role="faces", folder=folder / "data" / "processed", **options)
+    return sets.prepare(source, role="faces", folder=folder / "data" / "processed", **options)
 
 
 # Which frame
@@ -225,7 +225,7 @@ def test_what_is_no_video_says_why(tmp_path, monkeypatch):
             (tmp_path / name).write_bytes(data)
         assert reason(tmp_path / name).startswith(why), name
         assert video.count(tmp_path / name) == 1
-    monkeypatch.setattr(images, "MAX_PIXELS", 3000)
+    monkeypatch.setattr(files, "MAX_PIXELS", 3000)
     assert reason(tmp_path / "good.mp4") == "3,072 pixels are more than the 3,000 allowed"
 
 
@@ -240,14 +240,14 @@ def test_of_a_video_damaged_half_way_the_frames_before_are_kept(tmp_path, file, 
     data[len(data) // 2 : len(data) // 2 + lost] = bytes(lost)
     path.write_bytes(data)
     taken = []
-    with pytest.raises(images.ImageError, match=r"damaged after 2\.\d s \(.+\)"):
+    with pytest.raises(files.ImageError, match=r"damaged after 2\.\d s \(.+\)"):
         for seconds, picture in video.frames(path, every=0.5):
             taken.append((seconds, number_in(picture, 96)))
     assert taken == [(0, 0), (0.5, 5), (1, 10), (1.5, 15), (2, 20), (2.5, 25)][: len(taken)]
     assert len(taken) >= 5
     folder = prepare(tmp_path / "speaker", tmp_path)
     assert {row["source"] for row in rows(folder)} == {f"{file}@00000.0s", f"{file}@00002.0s"}
-    ((name, why),) = catalog.rejects(folder)
+    ((name, why),) = sets.rejects(folder)
     assert name == file and why.startswith("damaged after 2.")
 
 
@@ -289,12 +289,12 @@ def test_a_folder_of_videos_becomes_a_picture_set(speakers, tmp_path):
     names = [f"id{s:05}/video{c}/00001.mp4@{t:07.1f}s" for s in range(5, 17) for c in range(2) for t in (0, 2, 4)]
     assert sorted(found) == [*names, "single.final.mkv@00000.0s"]
     assert names[1] == "id00005/video0/00001.mp4@00002.0s"
-    assert catalog.rejects(folder) == [
+    assert sets.rejects(folder) == [
         ("id00007/video0/00002.mp4", "the file is empty"),
         ("id00008/notes.MP4", "not a video, or cut off (known: MP4, MOV, Matroska, WebM, AVI)"),
     ]
     for name in names:
-        stored = images.load(folder / found[name]["file"])
+        stored = files.load(folder / found[name]["file"])
         speaker, clip, moment = int(name[2:7]), int(name[13]), int(name[-4])
         assert number_in(stored, 64 + 7 * speaker) == 100 * clip + 10 * moment
     _, first = next(video.frames(speakers / "id00005" / "video0" / "00001.mp4"))
@@ -309,8 +309,8 @@ def test_a_speaker_stays_in_one_split(speakers, tmp_path):
         assert row["group"] == row["source"].split("/")[0].replace(".final.mkv@00000.0s", ".final")
         splits[row["group"]].add(row["split"])
     assert len(splits) == 13
-    assert all(found == {catalog.split_of(speaker)} for speaker, found in splits.items())
-    assert set.union(*splits.values()) == set(catalog.SPLITS)
+    assert all(found == {sets.split_of(speaker)} for speaker, found in splits.items())
+    assert set.union(*splits.values()) == set(sets.SPLITS)
 
 
 def test_the_same_videos_give_the_same_bytes_and_one_more_moves_none(speakers, tmp_path):
@@ -333,8 +333,8 @@ def test_the_same_videos_give_the_same_bytes_and_one_more_moves_none(speakers, t
 def test_a_limit_takes_frames_of_many_speakers(speakers, tmp_path):
     whole = prepare(speakers, tmp_path)
     files = {row["source"]: row["file"] for row in rows(whole)}
-    promised = [*files, *(f"{name}@00000.0s" for name, _ in catalog.rejects(whole))]
-    expected = set(sorted(promised, key=sources.name_hash)[:20]) & set(files)
+    promised = [*files, *(f"{name}@00000.0s" for name, _ in sets.rejects(whole))]
+    expected = set(sorted(promised, key=sets.name_hash)[:20]) & set(files)
     some = rows(prepare(speakers, tmp_path, limit=20))
     assert {row["source"]: row["file"] for row in some} == {name: files[name] for name in expected}
     assert len({row["group"] for row in some}) >= 8
@@ -368,12 +368,12 @@ def test_a_header_without_a_length_loses_no_frames(tmp_path):
 
 def test_videos_beside_pictures_are_left_out(tmp_path):
     film(tmp_path / "phone" / "a.mov", [coded(0)])
-    images.save(coded(1), tmp_path / "phone" / "a.jpg")
+    files.save(coded(1), tmp_path / "phone" / "a.jpg")
     assert [row["source"] for row in rows(prepare(tmp_path / "phone", tmp_path))] == ["a.jpg"]
 
 
 def test_a_folder_without_a_usable_video_is_no_set(tmp_path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.mp4").touch()
-    with pytest.raises(catalog.SourceError, match="none of its 1 pictures is usable; the first: a.mp4: the file is em"):
+    with pytest.raises(sets.SourceError, match="none of its 1 pictures is usable; the first: a.mp4: the file is em"):
         prepare(tmp_path / "bad", tmp_path)

@@ -3,11 +3,17 @@
 Called with the published size alone, a builder of a published system returns the published network.
 """
 
-from colorlib.models.autoencoders import conv_autoencoder, face_autoencoder, simple_conv_autoencoder, skip_autoencoder
-from colorlib.models.blocks import predict, with_lightness
+from colorlib.models.losses import with_lightness
 from colorlib.models.pretrained import fusion_colorizer, resnet50_colorizer, vgg16_colorizer
-from colorlib.models.unet import unet
-from colorlib.models.vanilla import vanilla_autoencoder
+from colorlib.models.scratch import (
+    conv_autoencoder,
+    face_autoencoder,
+    predict,
+    simple_conv_autoencoder,
+    skip_autoencoder,
+    unet,
+    vanilla_autoencoder,
+)
 from colorlib.models.vivid import bin_logits, regression_colorizer, vivid_colorizer
 
 __all__ = [

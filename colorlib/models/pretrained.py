@@ -8,8 +8,8 @@ with the colorizer.
 
 from keras import Input, Model, layers
 
-from colorlib import transfer
-from colorlib.models.blocks import decoder, encoder, joining_decoder, lightness_input
+from colorlib.models import backbones
+from colorlib.models.scratch import decoder, encoder, joining_decoder, lightness_input
 
 FROZEN = 10  # layers of system 3's ResNet50
 
@@ -32,7 +32,7 @@ def vgg16_colorizer(image_size, backbone=None, *, filters=256):
     (S/2^n) needs; on VGG16, five times. Without a `backbone`: VGG16 with random weights. With 256 filters on VGG16:
     1,572,114 trainable parameters. Raises ValueError for a backbone whose map does not lead back to S.
     """
-    backbone = backbone or transfer.imagenet_backbone("vgg16", image_size=image_size, weights=None)
+    backbone = backbone or backbones.imagenet_backbone("vgg16", image_size=image_size, weights=None)
     widths = [filters // 2**i for i in range(5)]
 
     def make_head(lightness, features):
@@ -51,7 +51,7 @@ def fusion_colorizer(image_size, embedder=None, *, filters=64):
     f/2, f/4, 2 up. Without an `embedder`: InceptionResNetV2 with its top (1000) and random weights. With 64 filters and
     1000 numbers: 6,541,202 parameters beside the frozen network's.
     """
-    embedder = embedder or transfer.imagenet_embedder("inception_resnet_v2", image_size=image_size, weights=None)
+    embedder = embedder or backbones.imagenet_embedder("inception_resnet_v2", image_size=image_size, weights=None)
 
     def make_head(lightness, embedding):
         x = encoder(lightness, filters)
@@ -72,7 +72,9 @@ def resnet50_colorizer(image_size, backbone=None, *, filters=128):
     not 4.
     """
     if backbone is None:
-        backbone = transfer.imagenet_backbone("resnet50", image_size=image_size, layer="conv2_block1_out", weights=None)
+        backbone = backbones.imagenet_backbone(
+            "resnet50", image_size=image_size, layer="conv2_block1_out", weights=None
+        )
     if backbone.output_shape[1] * 4 != image_size:
         raise ValueError(f"a feature map of side {backbone.output_shape[1]} is not {image_size} / 4")
     network = backbone.get_layer("network")

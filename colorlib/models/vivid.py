@@ -5,7 +5,7 @@ import numpy as np
 from keras import Model, layers, ops
 
 from colorlib import color
-from colorlib.models.blocks import lightness_input
+from colorlib.models.scratch import lightness_input
 
 STRIDE = 16  # of the trunk's deepest level
 _EPSILON = 0.001  # the share of a uniform prior mixed in before its logarithm

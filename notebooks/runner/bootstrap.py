@@ -4,7 +4,7 @@ import pathlib
 import re
 import tomllib
 
-from colorlib import files
+from colorlib.data import files
 
 CELL = """\
 # The same in every notebook: work from the root of the checkout, which Colab fetches first.

@@ -6,7 +6,7 @@ import pathlib
 import re
 import string
 
-from colorlib import files
+from colorlib.data import files
 from notebooks.runner import profiles
 
 GREETING = re.compile(
@@ -81,7 +81,7 @@ def _table(folder):
     """The results of a run as an HTML table; nothing where it has none yet."""
     if not any(folder.rglob("result.json")):
         return ""
-    from colorlib import results
+    from colorlib.scoring import results
 
     table = results.results_table(folder)
     return f'<h2>Results</h2>\n<div class="table">{table.to_html(index=False, border=0)}</div>'

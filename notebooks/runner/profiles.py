@@ -19,8 +19,7 @@ import re
 
 import yaml
 
-from colorlib import sources
-from colorlib.catalog import ROLES
+from colorlib.data.sets import ROLES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # What every notebook must have, since the runner or the person at `make` sets it.
@@ -200,14 +199,14 @@ def _find(number, stems):
 
 def _source(role, profile, where, data, sets):
     """The source that fills a role: a name, or a path relative to the root. Raises SourceError for one without use."""
-    data = str((sources.in_sets(sets, role) if sets else data) or profile["sources"].get(role, ""))
+    data = str((sets.in_sets(sets, role) if sets else data) or profile["sources"].get(role, ""))
     if not data:
         raise ProfileError(f"{where} has no source for the role {role!r}: give DATA= or SETS=")
-    _, _, entries = sources.locate(data, role, None, ROOT / "data" / "raw")
-    if data in sources.NAMES:
+    _, _, entries = sets.locate(data, role, None, ROOT / "data" / "raw")
+    if data in sets.NAMES:
         return data
     path = pathlib.Path(data).expanduser().resolve()
     if path.is_file():
         entries()  # reads an archive's list, so that a broken one is found before anything runs
     relative = pathlib.Path(os.path.relpath(path, ROOT)).as_posix()
-    return f"./{relative}" if relative in sources.NAMES else relative  # a folder named as a set is
+    return f"./{relative}" if relative in sets.NAMES else relative  # a folder named as a set is

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from colorlib import claims, color, colorize, report, results
+from colorlib import color, colorize, plots
+from colorlib.scoring import claims, results
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "notebooks" / "results"
@@ -217,7 +218,7 @@ def draw_strip():
         lightness, ab = color.from_uint8(picture)
         grey = color.render(lightness, np.zeros_like(ab))[0]
         examples[name] = (grey, colorize.colorize(model, grey), picture)
-    return report.strip(examples, rows=("grey", "colorized", "truth"))
+    return plots.strip(examples, rows=("grey", "colorized", "truth"))
 
 
 def main():

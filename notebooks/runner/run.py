@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 
-from colorlib import files
+from colorlib.data import files
 from notebooks.runner import bootstrap, gallery, profiles
 from notebooks.runner.profiles import ROOT
 

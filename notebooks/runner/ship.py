@@ -17,20 +17,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from colorlib import (
-    catalog,
-    color,
-    colorize,
-    dials,
-    evaluate,
-    images,
-    losses,
-    models,
-    pipeline,
-    provenance,
-    sources,
-    training,
-)
+from colorlib import color, colorize, decoding, models, training
+from colorlib.data import files, pipeline, sets
+from colorlib.models import losses
+from colorlib.scoring import results, scores
 
 HERE = Path(__file__).parent.parent.parent / "colorlib" / "weights"
 IMAGE_SIZE, BATCH_SIZE, SEED, RATE = 64, 32, 0, 2e-3
@@ -85,11 +75,11 @@ def train(paths, prior, epochs, folder, digests):
 
 def working_sizes(model, paths):
     """Scores whole pictures, colorized with their short side shown at each size: {size: {score: mean}}."""
-    pictures, names = [images.load(path) for path in paths], ("ciede2000", "colorfulness", "colorfulness_true")
+    pictures, names = [files.load(path) for path in paths], ("ciede2000", "colorfulness", "colorfulness_true")
     found = {}
     for size in tqdm(WORKING_SIZES, desc="working sizes"):
         pairs = [(colorize.colorize(model, picture, size=size), picture) for picture in pictures]
-        scores = pd.concat([evaluate.per_picture(made[None], true[None], only=names) for made, true in pairs]).mean()
+        scores = pd.concat([scores.per_picture(made[None], true[None], only=names) for made, true in pairs]).mean()
         ratio = scores["colorfulness"] / scores["colorfulness_true"]
         found[str(size)] = {"ciede2000": float(scores["ciede2000"]), "colorfulness_ratio": float(ratio)}
     return found
@@ -114,32 +104,32 @@ def main():
 
 def run(options):
     """Prepares, trains, chooses, scores and writes."""
-    given = options.sources + [sources.in_sets(options.sets, role) for role in catalog.ROLES if options.sets]
+    given = options.sources + [sets.in_sets(options.sets, role) for role in sets.ROLES if options.sets]
     if not given:
         raise ValueError("give sources, or --sets FOLDER")
-    folders = [catalog.prepare(source, role="varied") for source in given]
-    paths = {split: sorted(p for f in folders for p in catalog.paths(f, split)) for split in ("train", "validation")}
+    folders = [sets.prepare(source, role="varied") for source in given]
+    paths = {split: sorted(p for f in folders for p in sets.paths(f, split)) for split in ("train", "validation")}
     print({split: len(found) for split, found in paths.items()})
 
-    sample = pipeline.load_pictures([p for f in folders for p in catalog.paths(f, "train")[:PRIOR_FROM]], IMAGE_SIZE)
+    sample = pipeline.load_pictures([p for f in folders for p in sets.paths(f, "train")[:PRIOR_FROM]], IMAGE_SIZE)
     prior = losses.bin_prior(color.lab_of(sample)[..., 1:])
-    colorizer, checkpoint = train(paths, prior, options.epochs, options.folder, [catalog.digest(f) for f in folders])
+    colorizer, checkpoint = train(paths, prior, options.epochs, options.folder, [sets.digest(f) for f in folders])
 
-    chosen_on = [p for f in folders for p in catalog.paths(f, "validation")[:CHOSEN_ON]]
+    chosen_on = [p for f in folders for p in sets.paths(f, "validation")[:CHOSEN_ON]]
     truth = pipeline.load_pictures(chosen_on, IMAGE_SIZE)
     # The bound on the gain was set by eye: more turns single doubtful places into blots.
-    points = dials.choose(colorizer, color.from_uint8(truth)[0], truth, most_gain=1.25)
+    points = decoding.choose(colorizer, color.from_uint8(truth)[0], truth, most_gain=1.25)
     best = min(points, key=lambda point: point["ciede2000"])
     report = {"dials": {name: best[name] for name in ("temperature", "tau", "gain")}, "validation": best, "test": {}}
     save_small(colorizer, HERE / "vivid.keras")
     report["working_sizes"] = working_sizes(colorizer, chosen_on)
     for folder in folders:
-        truth = pipeline.load_pictures(catalog.paths(folder, "test"), IMAGE_SIZE)
+        truth = pipeline.load_pictures(sets.paths(folder, "test"), IMAGE_SIZE)
         lightness = color.from_uint8(truth)[0]
-        pictures, gamut = evaluate.render_report(lightness, models.predict(colorizer, lightness))
-        scores = evaluate.summary(evaluate.per_picture(pictures, truth, prior=prior))
-        scores["ab_wasserstein"] = {"mean": evaluate.ab_wasserstein(pictures, truth)}
-        report["test"][catalog.describe(folder)["name"]] = catalog.describe(folder) | {"scores": scores, **gamut}
+        pictures, gamut = scores.render_report(lightness, models.predict(colorizer, lightness))
+        found = scores.summary(scores.per_picture(pictures, truth, prior=prior))
+        found["ab_wasserstein"] = {"mean": scores.ab_wasserstein(pictures, truth)}
+        report["test"][sets.describe(folder)["name"]] = sets.describe(folder) | {"scores": found, **gamut}
     report |= {
         "parameters": colorizer.count_params(),
         "image_size": IMAGE_SIZE,
@@ -148,8 +138,8 @@ def run(options):
         "seed": SEED,
         "minutes": checkpoint.minutes,
         "history": checkpoint.history,
-        "commit": provenance.commit(),
-        "hardware": provenance.hardware(),
+        "commit": results.commit(),
+        "hardware": results.hardware(),
     }
     training.write_json(report, HERE / "vivid.json")
 

@@ -19,7 +19,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from colorlib import features, models, pipeline, provenance, training, transfer
+from colorlib import models, training
+from colorlib.data import pipeline
+from colorlib.models import backbones
+from colorlib.scoring import results
 
 PICTURES, SIZE, BATCH = 200, 64, 20
 FILTERS = {"experiment on 2 cores": 16, "published widths": 64}
@@ -72,11 +75,11 @@ def main():
     parser.add_argument("--out", default="notebooks/results/benchmarks/features.json")
     options = parser.parse_args()
     lab = np.random.default_rng(0).integers(-32767, 32768, (PICTURES, SIZE, SIZE, 3)).astype(np.int16)
-    embedder = transfer.imagenet_embedder("inception_resnet_v2", image_size=SIZE, weights=None)
+    embedder = backbones.imagenet_embedder("inception_resnet_v2", image_size=SIZE, weights=None)
     with tempfile.TemporaryDirectory() as scratch:
         # A whole batch and the last, smaller one: TensorFlow traces both.
-        features.cached(embedder, lab[: features.BATCH_SIZE + PICTURES % features.BATCH_SIZE], f"{scratch}/warm")
-        filling, embeddings = seconds(features.cached, embedder, lab, f"{scratch}/timed")
+        backbones.cached(embedder, lab[: backbones.BATCH_SIZE + PICTURES % backbones.BATCH_SIZE], f"{scratch}/warm")
+        filling, embeddings = seconds(backbones.cached, embedder, lab, f"{scratch}/timed")
         whole = {name: models.fusion_colorizer(SIZE, embedder, filters=filters) for name, filters in FILTERS.items()}
         heads = {name: model.get_layer("head") for name, model in whole.items()}
         tries = tried(heads["published widths"], lab, embeddings)
@@ -105,7 +108,7 @@ def main():
         "seconds_to_fill_the_cache": round(filling, 1),
         "seconds_an_epoch_of_what_was_tried_at_published_widths": tries,
         "settings": {},
-        "hardware": provenance.hardware(),
+        "hardware": results.hardware(),
     }
     for name, filters in FILTERS.items():
         cached, published = (np.array(taken[name, way]) for way in steps)

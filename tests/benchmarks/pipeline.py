@@ -21,7 +21,9 @@ import tensorflow as tf
 from PIL import Image
 from skimage.color import rgb2lab
 
-from colorlib import images, pipeline, provenance, scenes, training
+from colorlib import training
+from colorlib.data import files, pipeline, scenes
+from colorlib.scoring import results
 
 SIZE, BATCH = 128, 32
 
@@ -79,7 +81,7 @@ def main():
             paths = sorted(Path(options.folder).glob("**/*.jpg"))[: options.count]
         else:
             for name, picture in scenes.pictures("flowers", options.count, SIZE, 0, workers=2):
-                images.save(picture, Path(scratch) / f"{Path(name).stem}.jpg")
+                files.save(picture, Path(scratch) / f"{Path(name).stem}.jpg")
             paths = sorted(Path(scratch).glob("*.jpg"))
         measure(paths[:256])  # warm the file cache
         rounds = [measure(paths) for _ in range(5)]
@@ -93,7 +95,7 @@ def main():
         "pictures_per_second": {k: round(v) for k, v in median().items()},
         "ratio_to_a": {k: round(v, 2) for k, v in median("decode + resize alone (a)").items()},
         "ratio_to_b": {k: round(v, 1) for k, v in median("published way (b)").items()},
-        "hardware": provenance.hardware(),
+        "hardware": results.hardware(),
     }
     print(json.dumps(report, indent=2))
     training.write_json(report, options.out)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from colorlib import color, evaluate, files, images, provenance, scenes
+from colorlib import color
+from colorlib.data import files, scenes
+from colorlib.scoring import results, scores
 
 # Measured on 600 photographs of each kind at 64x64: CelebA, Oxford flowers, landscapes. Lab units, 8-bit
 # colorfulness (Hasler and Suesstrunk 2003, signed), shares, and exp(entropy) over the 261 ab bins.
@@ -65,7 +67,7 @@ def statistics(pictures):
         "median chroma": float(np.median(chroma)),
         "95th percentile": float(np.percentile(chroma, 95)),
         "chroma < 5": float((chroma < 5).mean()),
-        "colorfulness": float(evaluate.colorfulness(pictures).mean()),
+        "colorfulness": float(scores.colorfulness(pictures).mean()),
         "b > a": float((ab[:, 1] > ab[:, 0]).mean()),
         "effective bins": float(np.exp(-(share * np.log(share)).sum())),
         "explained by L*": float(1 - (ab - means[level]).var(0).sum() / ab.var(0).sum()),
@@ -91,7 +93,7 @@ def main():
     parser.add_argument("--sets", type=Path)
     parser.add_argument("--out", type=Path, default=Path("notebooks/results/benchmarks/scenes.json"))
     options = parser.parse_args()
-    result = {"count": options.count, "hardware": provenance.hardware()}
+    result = {"count": options.count, "hardware": results.hardware()}
     result |= {"rates": {}, "statistics": {}}
     for kind in (*scenes.KINDS, "varied"):
         rates = {f"processes: {workers}": round(rate(kind, workers, 400 * workers), 1) for workers in (1, 2)}
@@ -103,7 +105,7 @@ def main():
         if options.sets:
             photographs = sorted((options.sets / kind).glob("*.jpg"))
             chosen = np.random.default_rng(0).choice(photographs, min(options.count, len(photographs)), replace=False)
-            rows["photographs"] = statistics(np.stack([images.fit(images.load(f), 64) for f in chosen]))
+            rows["photographs"] = statistics(np.stack([files.fit(files.load(f), 64) for f in chosen]))
         print(f"\n{kind:16}" + "".join(f"{row:>13}" for row in rows) + "   scenes / target")
         for name, target in targets.items():
             values = "".join(f"{row[name]:13.3g}" for row in rows.values())

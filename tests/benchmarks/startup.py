@@ -9,7 +9,8 @@ import sys
 import time
 from statistics import median
 
-from colorlib import provenance, training
+from colorlib import training
+from colorlib.scoring import results
 
 IMPORT = "import time; start = time.perf_counter(); import colorlib; print(time.perf_counter() - start)"
 LOADED = "import sys, colorlib; print(*({'tensorflow', 'keras'} & set(sys.modules)))"
@@ -31,7 +32,7 @@ def main():
         "import colorlib": round(median(float(output("-c", IMPORT)) for _ in range(15)), 4),
         "colorlib --help": round(median(seconds("-m", "colorlib", "-h") for _ in range(15)), 3),
         "heavy modules loaded": output("-c", LOADED).split(),
-        "hardware": provenance.hardware(),
+        "hardware": results.hardware(),
     }
     print(json.dumps(report, indent=2))
     training.write_json(report, OUT)

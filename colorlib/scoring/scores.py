@@ -225,7 +225,7 @@ def _interval(mean, drawn):
 def curve_point(predicted, truth):
     """The four scores a dial is chosen by, of 8-bit pictures (N, H, W, 3); quicker than all of them.
 
-    `ciede2000`, `colorfulness_ratio`, `variety_ratio`, `ab_wasserstein`: a point of `report.tradeoff_curves`.
+    `ciede2000`, `colorfulness_ratio`, `variety_ratio`, `ab_wasserstein`: a point of `plots.tradeoff_curves`.
     """
     only = ("ciede2000", "colorfulness", "colorfulness_true", "variety", "variety_true")
     means = per_picture(predicted, truth, only=only).mean()

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from colorlib import color, evaluate
+from colorlib import color
 from colorlib.models import bin_logits, predict
+from colorlib.scoring import scores
 
 TEMPERATURES = (1.0, 0.6, 0.38, 0.25)
 TAUS = (0.0, 0.2, 0.4, 0.6)
@@ -31,12 +32,12 @@ def decode(colorizer, values, *, temperature=1.0, tau=0.0, gain=1.0, batch_size=
 def sweep(colorizer, values, lightness, truth, settings):
     """Scores each setting of the dials on pictures (N, S, S, 3) whose logits are `values`: a list of points.
 
-    A point is its setting with `evaluate.curve_point`'s four scores.
+    A point is its setting with `scores.curve_point`'s four scores.
     """
     points = []
     for setting in tqdm(settings, desc="dials", leave=False):
         ab = decode(colorizer, values, **setting)
-        points.append({**setting, **evaluate.curve_point(color.render(lightness, ab)[0], truth)})
+        points.append({**setting, **scores.curve_point(color.render(lightness, ab)[0], truth)})
     return points
 
 
@@ -48,21 +49,21 @@ def choose(colorizer, lightness, truth, *, temperatures=TEMPERATURES, taus=TAUS,
     (N, S, S, 3). Where every gain lies outside, the one nearest 1 is taken, with a notice. Raises ValueError for a
     truth without color, or where no gain at all gives the truth's colorfulness.
     """
-    if not evaluate.colorfulness(truth).any():
+    if not scores.colorfulness(truth).any():
         raise ValueError("the validation pictures are grey, so there is no color to choose dials by")
     values = logits(colorizer, lightness)
     points = []
     for temperature, tau in tqdm([*itertools.product(temperatures, taus)], desc="dials", leave=False):
         ab = decode(colorizer, values, temperature=temperature, tau=tau)
         try:
-            gain = round(evaluate.matching_gain(lightness, ab, truth), 3)
+            gain = round(scores.matching_gain(lightness, ab, truth), 3)
         except ValueError:
             continue  # colorless: no gain reaches the truth's colorfulness
         pictures, _ = color.render(lightness, np.float32(gain) * ab)
-        means = evaluate.per_picture(pictures, truth, only=_RANKED).mean()
+        means = scores.per_picture(pictures, truth, only=_RANKED).mean()
         ratio = float(means["colorfulness"] / means["colorfulness_true"])
-        scores = {"ciede2000": float(means["ciede2000"]), "colorfulness_ratio": ratio}
-        points.append({"temperature": temperature, "tau": tau, "gain": gain, **scores})
+        found = {"ciede2000": float(means["ciede2000"]), "colorfulness_ratio": ratio}
+        points.append({"temperature": temperature, "tau": tau, "gain": gain, **found})
     if not points:
         raise ValueError("no temperature and tau reach the truth's colorfulness, whatever the gain")
     mildest = min(points, key=lambda point: abs(np.log(point["gain"])))

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from colorlib import images
+from colorlib.data import files
 
 EVERY = 2.0  # seconds, as in system 1's data set
 # MP4 is of the first, WebM of the second. FFmpeg knows others that would read further files or addresses (concat, HLS).
@@ -29,7 +29,7 @@ def frames(path, *, every=EVERY):
     A frame that stays on over several of the times comes once, for the first of them. Pixels that are not square
     stay so. Memory holds a frame or two. (H.264 in .avi, which stores no such timestamps, may be off by a few frames.)
 
-    Raises ValueError where `every` is not above 0, and `images.ImageError`, naming the file and the reason: missing,
+    Raises ValueError where `every` is not above 0, and `files.ImageError`, naming the file and the reason: missing,
     empty, no video, too large, HDR (it needs tone mapping, and a guess would give colors nobody saw), or damaged,
     after the frames before the damage. A file cut off in a format that needs no end (.mkv) is a shorter video.
     """
@@ -47,13 +47,13 @@ def frames(path, *, every=EVERY):
                     yield float(due), _upright(frame)
                     due += step
         except av.FFmpegError as error:
-            raise images.ImageError(str(path), f"damaged after {float(sound):.1f} s ({error.strerror})") from error
+            raise files.ImageError(str(path), f"damaged after {float(sound):.1f} s ({error.strerror})") from error
 
 
 def count(path):
     """Tells how many frames a header promises, one every EVERY seconds, 1 if unreadable; there may be more or fewer."""
     seconds = 0
-    with contextlib.suppress(images.ImageError), _opened(path) as stream:
+    with contextlib.suppress(files.ImageError), _opened(path) as stream:
         seconds = (stream.container.duration or 0) / av.time_base
     return max(1, math.ceil(min(seconds, _DAY) / EVERY))
 
@@ -63,23 +63,23 @@ def _opened(path):
     """Opens a file and gives its video stream. Raises ImageError where there is none to be read."""
     try:
         if not Path(path).stat().st_size:
-            raise images.ImageError(str(path), "the file is empty")
+            raise files.ImageError(str(path), "the file is empty")
         # Absolute: a colon in a relative path would name a protocol.
         container = av.open(Path(path).absolute(), options=_OPTIONS, metadata_errors="replace")
     except OSError as error:
-        raise images.ImageError(str(path), (error.strerror or str(error)).lower()) from error
+        raise files.ImageError(str(path), (error.strerror or str(error)).lower()) from error
     except av.FFmpegError as error:
         reason = "not a video, or cut off (known: MP4, MOV, Matroska, WebM, AVI)"
-        raise images.ImageError(str(path), reason) from error
+        raise files.ImageError(str(path), reason) from error
     with container:
         cover = av.stream.Disposition.attached_pic
         found = [each for each in container.streams.video if each.codec_context and not each.disposition & cover]
         if not found:
-            raise images.ImageError(str(path), "no video in it that could be decoded")
-        if (pixels := found[0].width * found[0].height) > images.MAX_PIXELS:
-            raise images.ImageError(str(path), f"{pixels:,} pixels are more than the {images.MAX_PIXELS:,} allowed")
+            raise files.ImageError(str(path), "no video in it that could be decoded")
+        if (pixels := found[0].width * found[0].height) > files.MAX_PIXELS:
+            raise files.ImageError(str(path), f"{pixels:,} pixels are more than the {files.MAX_PIXELS:,} allowed")
         if kind := _HDR.get(found[0].codec_context.color_trc):
-            raise images.ImageError(str(path), f"HDR ({kind}): convert it to standard range")
+            raise files.ImageError(str(path), f"HDR ({kind}): convert it to standard range")
         yield found[0]
 
 

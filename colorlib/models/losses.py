@@ -77,7 +77,7 @@ def perceptual(extractor):
     """The loss that compares pictures in the features of a frozen network (Johnson et al. 2016, eq. 2).
 
     `extractor` is a `keras.Model` from sRGB (B, S, S, 3) in [0, 1] to a list of feature maps. The loss takes true ab
-    (B, S, S, 2) and what `models.with_lightness` gives, lightness with predicted ab (B, S, S, 3), and renders both at
+    (B, S, S, 2) and what `with_lightness` gives, lightness with predicted ab (B, S, S, 3), and renders both at
     that true lightness. Each map's squared difference is divided by the mean square of the batch's true maps, so that
     all maps count alike; (B,), the mean over maps.
     """
@@ -94,3 +94,10 @@ def perceptual(extractor):
         return ops.mean(ops.stack(distances), axis=0)
 
     return perceptual_loss
+
+
+def with_lightness(colorizer):
+    """The colorizer with the lightness it read before its ab: (S, S, 1) to (S, S, 3), for `perceptual`."""
+    return keras.Model(
+        colorizer.input, keras.layers.Concatenate()([colorizer.input, colorizer.output]), name="with_lightness"
+    )

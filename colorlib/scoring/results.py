@@ -1,13 +1,24 @@
 """Tables, made from result files only: a run's `result.json` in, a DataFrame or Markdown out."""
 
+import datetime
+import functools
+import importlib.metadata
 import json
+import os
+import platform
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from colorlib import baselines, color, evaluate, files
+from colorlib import color
+from colorlib.data import files
+from colorlib.scoring import baselines, scores
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+_CODE = ("colorlib", ":!colorlib/weights/vivid.*", ":(glob)notebooks/*.ipynb", "notebooks/profiles")  # makes results
 
 # name in the results -> heading, decimals; the arrow says where better lies
 SCORES = {
@@ -32,18 +43,16 @@ def score(folder, lightness, ab, truth, *, prior, **result):
     """Scores one run on the test pictures and writes its result.json; returns the pictures and the per-picture scores.
 
     `lightness` (N, S, S, 1) and predicted `ab` (N, S, S, 2) as a model has them, `truth` uint8 (N, S, S, 3), `prior`
-    the training set's share of each bin (261,); `result` is what `training.write_result` takes besides.
+    the training set's share of each bin (261,); `result` is what `write_result` takes besides.
     """
-    from colorlib import training  # here: reading results needs no Keras
-
-    pictures, gamut = evaluate.render_report(lightness, ab)
-    frame = evaluate.per_picture(pictures, truth, prior=prior)
-    training.write_result(
+    pictures, gamut = scores.render_report(lightness, ab)
+    frame = scores.per_picture(pictures, truth, prior=prior)
+    write_result(
         folder,
-        scores=evaluate.summary(frame),
-        set_scores=gamut | {"ab_wasserstein": evaluate.ab_wasserstein(pictures, truth)},
-        constant_sign_agreement=evaluate.best_constant_sign_agreement(truth),
-        conventions=evaluate.CONVENTIONS,
+        scores=scores.summary(frame),
+        set_scores=gamut | {"ab_wasserstein": scores.ab_wasserstein(pictures, truth)},
+        constant_sign_agreement=scores.best_constant_sign_agreement(truth),
+        conventions=scores.CONVENTIONS,
         per_picture=frame,
         **result,
     )
@@ -148,7 +157,7 @@ def compare(folder, variant, against, *, score="ciede2000", digest=None):
         ratios = [
             np.mean([found[v][s]["scores"]["colorfulness_ratio"]["mean"] for s in seeds]) for v in (variant, against)
         ]
-        gap = evaluate.paired_difference(one, other)
+        gap = scores.paired_difference(one, other)
         verdict = "better" if gap["high"] < 0 else "worse" if gap["low"] > 0 else "undecided"
         row = {"data": data, "variant": variant, "against": against, "seeds": len(seeds), "pictures": len(one)}
         row |= {
@@ -214,3 +223,64 @@ def update_marked(path, name, text):
     if after != before:
         files.write(path, after)
     return after != before
+
+
+def write_result(folder, *, experiment, variant, parameters, data, seed, scores, per_picture, **more):
+    """Writes result.json, and per_picture (a DataFrame) as scores.csv beside it; returns the result as a dict.
+
+    `data` names the set, its digest and its counts; `more` holds what else a reader may want: dials, curve, history,
+    minutes. Commit, hardware, versions and date are added. Raises ValueError for a NaN, and then writes nothing.
+    """
+    import keras  # here: reading results needs none
+
+    folder = Path(folder)
+    if wild := [name for name in per_picture.select_dtypes("number") if not np.isfinite(per_picture[name]).all()]:
+        raise ValueError(f"{folder}: scores of pictures that are no finite numbers: {', '.join(wild)}")
+    result = {
+        "experiment": experiment,
+        "variant": variant,
+        "parameters": parameters,
+        "data": data,
+        "seed": seed,
+        "scores": scores,
+        **more,
+        "commit": commit(),
+        "hardware": hardware(),
+        "versions": {name: importlib.metadata.version(name) for name in ("keras", keras.backend.backend(), "numpy")},
+        "date": datetime.date.today().isoformat(),
+    }
+    files._json(result, folder / "result.json")
+    (folder / "result.json").unlink(missing_ok=True)  # never beside the scores of another run
+    table = per_picture.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    files.write(folder / "scores.csv", table)
+    files.write_json(result, folder / "result.json")
+    return result
+
+
+@functools.cache
+def commit():
+    """The git commit of the checkout, with "+" where files have changed since; "unknown" outside a checkout."""
+    try:
+        run = functools.partial(subprocess.run, cwd=ROOT, capture_output=True, text=True, check=True)
+        head = run(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()
+        return head + ("+" if run(["git", "status", "--porcelain", "--", *_CODE]).stdout else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+@functools.cache
+def hardware():
+    """What the run ran on, in words: GPUs if there are any, else the processor and its cores."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if gpus := tf.config.list_physical_devices("GPU"):
+            return f"{len(gpus)} x {tf.config.experimental.get_device_details(gpus[0])['device_name']}"
+    try:
+        cpu = Path("/proc/cpuinfo").read_text()
+        name = next(line.split(":")[1].strip() for line in cpu.splitlines() if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{os.cpu_count()} cores, {name}"

@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageCms
 
-from colorlib import files, images
+from colorlib.data import files
 
 AWKWARD = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data" / "awkward"
 TURNED_BACK = {  # EXIF orientation -> how a camera that writes it stores an upright picture
@@ -111,7 +111,7 @@ def grey(values):
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM"])
 def test_lossless_formats_come_through_unchanged(picture, kind):
-    loaded = images.load(encoded(picture, kind))
+    loaded = files.load(encoded(picture, kind))
     assert loaded.dtype == np.uint8
     assert_array_equal(loaded, picture)
 
@@ -121,15 +121,15 @@ def test_lossless_formats_come_through_unchanged(picture, kind):
     [("JPEG", {}), ("JPEG", {"progressive": True}), ("WEBP", {}), ("AVIF", {}), ("TIFF", {"compression": "jpeg"})],
 )
 def test_lossy_formats_stay_close(picture, kind, options):
-    off = np.abs(images.load(encoded(picture, kind, quality=95, **options)).astype(int) - picture)
+    off = np.abs(files.load(encoded(picture, kind, quality=95, **options)).astype(int) - picture)
     assert off.mean() < 2.5
 
 
 def test_a_path_with_any_name_is_read(picture, tmp_path):
     for name in ("PHOTO.PNG", "été 写真.png", "png_named.jpg"):
         (tmp_path / name).write_bytes(encoded(picture))
-        assert_array_equal(images.load(tmp_path / name), picture)
-        assert_array_equal(images.load(str(tmp_path / name)), picture)
+        assert_array_equal(files.load(tmp_path / name), picture)
+        assert_array_equal(files.load(str(tmp_path / name)), picture)
 
 
 @pytest.mark.parametrize("orientation", TURNED_BACK)
@@ -137,34 +137,34 @@ def test_exif_orientation_is_obeyed(picture, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = np.ascontiguousarray(TURNED_BACK[orientation](picture))
-    assert_array_equal(images.load(encoded(stored, exif=exif)), picture)
-    assert_array_equal(images.load(encoded(stored, "TIFF", exif=exif)), picture)
+    assert_array_equal(files.load(encoded(stored, exif=exif)), picture)
+    assert_array_equal(files.load(encoded(stored, "TIFF", exif=exif)), picture)
 
 
 def test_the_color_profile_is_converted(picture):
     wide = in_wide_gamut(picture)
     assert np.abs(wide.astype(int) - picture).max() > 30, "a profile that matters"
-    loaded = images.load(encoded(wide, icc_profile=wide_gamut_profile()))
+    loaded = files.load(encoded(wide, icc_profile=wide_gamut_profile()))
     inside = (wide > 0).all(-1) & (wide < 255).all(-1)
     assert_allclose(loaded[inside].astype(int), picture[inside], atol=3)
 
 
 def test_grey_pixels_under_a_color_profile_stay_grey(luma):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    loaded = images.load(encoded(luma, icc_profile=profile))
+    loaded = files.load(encoded(luma, icc_profile=profile))
     assert_allclose(loaded.astype(int), grey(luma), atol=1)
 
 
 def test_alpha_under_a_color_profile_is_laid_over_white(picture):
     layered = np.dstack([in_wide_gamut(picture), np.full(picture.shape[:2], 128, np.uint8)])
-    loaded = images.load(encoded(layered, icc_profile=wide_gamut_profile()))
+    loaded = files.load(encoded(layered, icc_profile=wide_gamut_profile()))
     assert_allclose(loaded, picture * (128 / 255) + 255 * (127 / 255), atol=3)
 
 
 def test_lab_pixels_become_srgb(picture):
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     stored = ImageCms.profileToProfile(Image.fromarray(picture), srgb, lab, outputMode="LAB")
-    assert_allclose(images.load(encoded(stored, "TIFF")).astype(int), picture, atol=6)
+    assert_allclose(files.load(encoded(stored, "TIFF")).astype(int), picture, atol=6)
 
 
 @pytest.mark.parametrize(
@@ -173,66 +173,66 @@ def test_lab_pixels_become_srgb(picture):
     ids=["text", "cut", "for CMYK"],
 )
 def test_a_profile_that_cannot_be_applied_is_refused(picture, data):
-    with pytest.raises(images.ImageError, match=r"^holiday\.png: its ICC profile .*save it as sRGB"):
-        images.load(encoded(picture, icc_profile=data), name="holiday.png")
+    with pytest.raises(files.ImageError, match=r"^holiday\.png: its ICC profile .*save it as sRGB"):
+        files.load(encoded(picture, icc_profile=data), name="holiday.png")
 
 
 def test_16_bits_are_scaled_not_clipped(picture, luma):
-    assert_array_equal(images.load(png16(picture.astype(np.uint16) * 257)), picture)
-    assert_array_equal(images.load(png16(luma.astype(np.uint16) * 257)), grey(luma))
-    assert_array_equal(images.load(png16(np.array([[0, 128, 129, 65535]]))), grey([[0, 0, 1, 255]]))
-    assert_array_equal(images.load(encoded(luma.astype(np.uint16) * 257, "TIFF")), grey(luma))
-    assert_array_equal(images.load(encoded(luma.astype(np.int32) * 257, "TIFF")), grey(luma))
+    assert_array_equal(files.load(png16(picture.astype(np.uint16) * 257)), picture)
+    assert_array_equal(files.load(png16(luma.astype(np.uint16) * 257)), grey(luma))
+    assert_array_equal(files.load(png16(np.array([[0, 128, 129, 65535]]))), grey([[0, 0, 1, 255]]))
+    assert_array_equal(files.load(encoded(luma.astype(np.uint16) * 257, "TIFF")), grey(luma))
+    assert_array_equal(files.load(encoded(luma.astype(np.int32) * 257, "TIFF")), grey(luma))
 
 
 def test_16_bits_with_white_as_zero_are_turned_around(luma):
     data = bytearray(encoded(65535 - luma.astype(np.uint16) * 257, "TIFF"))
     entry = data.index(struct.pack("<HHI", 262, 3, 1))  # PhotometricInterpretation, one SHORT
     data[entry + 8] = 0
-    assert_array_equal(images.load(bytes(data)), grey(luma))
+    assert_array_equal(files.load(bytes(data)), grey(luma))
 
 
 @pytest.mark.parametrize("white", [1, 255])
 def test_float_grey_is_read_from_either_scale(luma, white):
     values = luma.astype(np.float32) / 255 * white
-    assert_array_equal(images.load(encoded(values, "TIFF")), grey(luma))
+    assert_array_equal(files.load(encoded(values, "TIFF")), grey(luma))
 
 
 def test_float_grey_with_a_little_overshoot_is_clipped():
     values = np.array([[-0.02, 0.0, 0.5, 1.0, 1.03]], np.float32)
-    assert_array_equal(images.load(encoded(values, "TIFF")), grey([[0, 0, 128, 255, 255]]))
+    assert_array_equal(files.load(encoded(values, "TIFF")), grey([[0, 0, 128, 255, 255]]))
 
 
 @pytest.mark.parametrize("values", [[0.0, 4000.0], [-90.0, 50.0], [0.0, np.nan], [0.0, np.inf]])
 def test_values_without_a_known_scale_are_refused(values):
-    with pytest.raises(images.ImageError, match="no known scale"):
-        images.load(encoded(np.array([values], np.float32), "TIFF"))
-    with pytest.raises(images.ImageError, match="no known scale"):
-        images.load(encoded(np.array([[0, 10_000_000]], np.int32), "TIFF"))
+    with pytest.raises(files.ImageError, match="no known scale"):
+        files.load(encoded(np.array([values], np.float32), "TIFF"))
+    with pytest.raises(files.ImageError, match="no known scale"):
+        files.load(encoded(np.array([[0, 10_000_000]], np.int32), "TIFF"))
 
 
 def test_alpha_is_laid_over_white(picture, luma):
     alpha = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
     share = alpha[..., None] / 255
-    loaded = images.load(encoded(np.dstack([picture, alpha])))
+    loaded = files.load(encoded(np.dstack([picture, alpha])))
     assert_allclose(loaded, picture * share + 255 * (1 - share), atol=1)
-    loaded = images.load(encoded(Image.merge("LA", [Image.fromarray(luma), Image.fromarray(alpha)])))
+    loaded = files.load(encoded(Image.merge("LA", [Image.fromarray(luma), Image.fromarray(alpha)])))
     assert_allclose(loaded, grey(luma) * share + 255 * (1 - share), atol=1)
 
 
 def test_a_transparent_palette_entry_is_white(picture):
     palette = Image.fromarray(picture).quantize(16)
     index = np.asarray(palette)
-    loaded = images.load(encoded(palette, transparency=3))
+    loaded = files.load(encoded(palette, transparency=3))
     expected = np.where((index == 3)[..., None], 255, np.asarray(palette.convert("RGB")))
     assert (index == 3).any()
     assert_array_equal(loaded, expected)
-    assert_array_equal(images.load(encoded(palette)), np.asarray(palette.convert("RGB")))
+    assert_array_equal(files.load(encoded(palette)), np.asarray(palette.convert("RGB")))
 
 
 def test_grey_and_1_bit_become_three_equal_channels(luma):
-    assert_array_equal(images.load(encoded(luma)), grey(luma))
-    assert_array_equal(images.load(encoded(luma > 128)), grey(np.where(luma > 128, 255, 0)))
+    assert_array_equal(files.load(encoded(luma)), grey(luma))
+    assert_array_equal(files.load(encoded(luma > 128)), grey(np.where(luma > 128, 255, 0)))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
@@ -241,7 +241,7 @@ def test_cmyk_is_not_inverted(kind):
     inks = np.zeros((16, 64, 4), np.uint8)
     inks[:, 16:32, 0] = inks[:, 32:48, 1] = inks[:, 32:48, 2] = 255
     inks[:, 48:, 3] = 128
-    loaded = images.load(encoded(Image.fromarray(inks, "CMYK"), kind))
+    loaded = files.load(encoded(Image.fromarray(inks, "CMYK"), kind))
     centers = [[255, 255, 255], [0, 255, 255], [255, 0, 0], [127, 127, 127]]
     assert_allclose(loaded[8, 8::16], centers, atol=8)
 
@@ -250,13 +250,13 @@ def test_cmyk_is_not_inverted(kind):
 def test_the_first_of_several_frames_counts(picture, kind, tolerance):
     others = [Image.fromarray(255 - picture), Image.fromarray(picture[::-1].copy())]
     data = encoded(picture, kind, save_all=True, append_images=others)
-    assert np.abs(images.load(data).astype(int) - picture).mean() <= tolerance
+    assert np.abs(files.load(data).astype(int) - picture).mean() <= tolerance
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (321, 3, 3), (37, 53, 3)])
 def test_odd_shapes_keep_their_shape_and_values(shape):
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    assert_array_equal(images.load(encoded(pixels)), pixels)
+    assert_array_equal(files.load(encoded(pixels)), pixels)
 
 
 # Files that are refused
@@ -266,17 +266,17 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("dear diary")
     for name, reason in [("empty.jpg", "is empty"), ("text.jpg", "not a picture"), ("gone.jpg", "no such file")]:
-        with pytest.raises(images.ImageError, match=reason) as caught:
-            images.load(tmp_path / name)
+        with pytest.raises(files.ImageError, match=reason) as caught:
+            files.load(tmp_path / name)
         assert str(caught.value).startswith(str(tmp_path / name))
         assert str(caught.value) == f"{tmp_path / name}: {caught.value.reason}"
-    with pytest.raises(images.ImageError, match="directory"):
-        images.load(tmp_path)
+    with pytest.raises(files.ImageError, match="directory"):
+        files.load(tmp_path)
 
 
 def test_formats_that_are_programs_are_not_opened():
-    with pytest.raises(images.ImageError, match="not a picture"):
-        images.load(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    with pytest.raises(files.ImageError, match="not a picture"):
+        files.load(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
 
 
 @pytest.mark.parametrize("share", [0.02, 0.25, 0.5, 0.9, 0.99])
@@ -286,8 +286,8 @@ def test_formats_that_are_programs_are_not_opened():
 )
 def test_a_cut_file_is_never_half_grey(picture, kind, options, share):
     data = encoded(np.tile(picture, (4, 4, 1)), kind, **options)
-    with pytest.raises(images.ImageError, match=r"^cut: ."):
-        images.load(data[: int(len(data) * share)], name="cut")
+    with pytest.raises(files.ImageError, match=r"^cut: ."):
+        files.load(data[: int(len(data) * share)], name="cut")
 
 
 def test_damaged_bytes_load_or_are_refused_but_raise_nothing_else(picture):
@@ -298,15 +298,15 @@ def test_damaged_bytes_load_or_are_refused_but_raise_nothing_else(picture):
             data = whole.copy()
             data[rng.integers(0, len(data), 5)] = rng.integers(0, 256, 5)
             try:
-                assert images.load(data.tobytes()).ndim == 3
-            except images.ImageError as error:
+                assert files.load(data.tobytes()).ndim == 3
+            except files.ImageError as error:
                 assert error.reason
 
 
 def test_a_large_photograph_is_not_called_an_attack(tmp_path):
     Image.new("RGB", (60, 60)).save(tmp_path / "large.png")
     script = (
-        "from PIL import Image; from colorlib import images; Image.MAX_IMAGE_PIXELS = 3000; images.load('large.png')"
+        "from PIL import Image; from colorlib import images; Image.MAX_IMAGE_PIXELS = 3000; files.load('large.png')"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=tmp_path, check=True)
 
@@ -317,8 +317,8 @@ def test_a_decompression_bomb_is_refused_with_its_size(side):
     rows = zlib.compress(bytes((side // 8 + 1) * 8), 9)  # the header alone decides
     head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     data = png_of([(b"IHDR", head), (b"IDAT", rows), (b"IEND", b"")])
-    with pytest.raises(images.ImageError, match=rf"bomb: .*{side * side:,} pixels .* 150,000,000"):
-        images.load(data, name="bomb")
+    with pytest.raises(files.ImageError, match=rf"bomb: .*{side * side:,} pixels .* 150,000,000"):
+        files.load(data, name="bomb")
 
 
 # Writing and resizing
@@ -326,30 +326,30 @@ def test_a_decompression_bomb_is_refused_with_its_size(side):
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tiff", ".TIF"])
 def test_saved_pictures_are_read_back(picture, luma, tmp_path, suffix):
-    images.save(picture, tmp_path / f"a{suffix}")
-    assert_array_equal(images.load(tmp_path / f"a{suffix}"), picture)
-    images.save(luma, tmp_path / f"b{suffix}")
-    assert_array_equal(images.load(tmp_path / f"b{suffix}"), grey(luma))
+    files.save(picture, tmp_path / f"a{suffix}")
+    assert_array_equal(files.load(tmp_path / f"a{suffix}"), picture)
+    files.save(luma, tmp_path / f"b{suffix}")
+    assert_array_equal(files.load(tmp_path / f"b{suffix}"), grey(luma))
 
 
 def test_jpeg_is_saved_without_subsampling(picture, tmp_path):
-    images.save(picture, tmp_path / "a.jpg")
+    files.save(picture, tmp_path / "a.jpg")
     with Image.open(tmp_path / "a.jpg") as image:
         assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
         assert max(max(table) for table in image.quantization.values()) <= 12  # quality 95
-    assert np.abs(images.load(tmp_path / "a.jpg").astype(int) - picture).mean() < 1.5
+    assert np.abs(files.load(tmp_path / "a.jpg").astype(int) - picture).mean() < 1.5
 
 
 def test_save_refuses_what_it_cannot_write(picture, tmp_path):
-    with pytest.raises(images.ImageError, match=r"a\.xyz: cannot write a picture as \.xyz"):
-        images.save(picture, tmp_path / "a.xyz")
-    with pytest.raises(images.ImageError, match=r"a\.png: a picture is uint8 .* not float64"):
-        images.save(picture / 255, tmp_path / "a.png")
+    with pytest.raises(files.ImageError, match=r"a\.xyz: cannot write a picture as \.xyz"):
+        files.save(picture, tmp_path / "a.xyz")
+    with pytest.raises(files.ImageError, match=r"a\.png: a picture is uint8 .* not float64"):
+        files.save(picture / 255, tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(picture, tmp_path, monkeypatch):
-    images.save(picture, tmp_path / "a.png")
+    files.save(picture, tmp_path / "a.png")
 
     def half(path, data):
         with open(path, "wb") as file:
@@ -358,9 +358,9 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(picture, tmp_path, mon
 
     monkeypatch.setattr(pathlib.Path, "write_bytes", half)
     with pytest.raises(OSError, match=r"No space left on device: .*a\.png"):
-        images.save(255 - picture, tmp_path / "a.png")
+        files.save(255 - picture, tmp_path / "a.png")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
-    assert_array_equal(images.load(tmp_path / "a.png"), picture)
+    assert_array_equal(files.load(tmp_path / "a.png"), picture)
 
 
 def test_files_are_written_with_their_folders_or_not_at_all(tmp_path, monkeypatch):
@@ -386,23 +386,23 @@ def test_fit_averages_areas_of_the_center():
     picture = np.zeros((8, 21, 3), np.uint8)
     picture[:, 6:14] = square
     expected = square.reshape(2, 4, 2, 4, 3).mean(axis=(1, 3))
-    assert_allclose(images.fit(picture, 2), expected, atol=0.5)
-    assert_allclose(images.fit(picture.transpose(1, 0, 2), 2), expected.transpose(1, 0, 2), atol=0.5)
-    assert_array_equal(images.fit(picture, 8), square)
+    assert_allclose(files.fit(picture, 2), expected, atol=0.5)
+    assert_allclose(files.fit(picture.transpose(1, 0, 2), 2), expected.transpose(1, 0, 2), atol=0.5)
+    assert_array_equal(files.fit(picture, 8), square)
     thirds = np.array([[0, 90, 30]], np.uint8).repeat(3, axis=0)[..., None].repeat(3, axis=-1)
-    assert_array_equal(images.fit(thirds, 2), grey([[30, 50]] * 2))  # a source pixel counts by its share
+    assert_array_equal(files.fit(thirds, 2), grey([[30, 50]] * 2))  # a source pixel counts by its share
 
 
 def test_fit_enlarges_without_blocks():
     ramp = grey(np.tile(np.array([0, 100], np.uint8), (2, 1)))
-    assert_array_equal(images.fit(ramp, 4), grey(np.tile(np.array([0, 25, 75, 100]), (4, 1))))
+    assert_array_equal(files.fit(ramp, 4), grey(np.tile(np.array([0, 25, 75, 100]), (4, 1))))
 
 
 def test_shrink_reduces_the_short_side_and_never_enlarges(picture):
-    assert images.shrink(picture, 24).shape == (24, 32, 3)
-    assert_allclose(images.shrink(picture, 24), picture.reshape(24, 2, 32, 2, 3).mean(axis=(1, 3)), atol=0.5)
-    assert_array_equal(images.shrink(picture, 256), picture)
-    assert images.shrink(np.zeros((1000, 2, 3), np.uint8), 1).shape == (500, 1, 3)
+    assert files.shrink(picture, 24).shape == (24, 32, 3)
+    assert_allclose(files.shrink(picture, 24), picture.reshape(24, 2, 32, 2, 3).mean(axis=(1, 3)), atol=0.5)
+    assert_array_equal(files.shrink(picture, 256), picture)
+    assert files.shrink(np.zeros((1000, 2, 3), np.uint8), 1).shape == (500, 1, 3)
 
 
 # The files of ../shared/data/awkward, where they lie beside the checkout
@@ -433,7 +433,7 @@ REFUSED = {
 def test_truth_table_of_the_awkward_files():
     names = {path.name for path in AWKWARD.iterdir()}
     assert names == {*SAME, *SAME_GREY, *OTHERS, *REFUSED}
-    plain = images.load(AWKWARD / "plain.jpg")
+    plain = files.load(AWKWARD / "plain.jpg")
     small = np.asarray(Image.fromarray(plain).resize((240, 160), Image.Resampling.LANCZOS))
     plain_of = {picture.shape: picture.astype(float) for picture in (plain, small)}
 
@@ -441,28 +441,28 @@ def test_truth_table_of_the_awkward_files():
         return np.abs(loaded.astype(float) - expected).mean()
 
     for name, allowed in SAME.items():
-        loaded = images.load(AWKWARD / name)
+        loaded = files.load(AWKWARD / name)
         assert off(loaded, plain_of[loaded.shape]) <= allowed, name
     for name, allowed in SAME_GREY.items():
-        loaded = images.load(AWKWARD / name)
+        loaded = files.load(AWKWARD / name)
         assert off(loaded, grey(plain_of[loaded.shape] @ [0.299, 0.587, 0.114])) <= allowed, name
     for name, reason in REFUSED.items():
-        with pytest.raises(images.ImageError, match=reason):
-            images.load(AWKWARD / name)
+        with pytest.raises(files.ImageError, match=reason):
+            files.load(AWKWARD / name)
 
     luma = grey(small @ [0.299, 0.587, 0.114])
     for name, seen in (("rgba.png", small), ("gray_alpha.png", luma)):
         with Image.open(AWKWARD / name) as image:
             share = np.asarray(image.getchannel("A"))[..., None] / 255
-        assert off(images.load(AWKWARD / name), seen * share + 255 * (1 - share)) <= 1.5, name
+        assert off(files.load(AWKWARD / name), seen * share + 255 * (1 - share)) <= 1.5, name
     with Image.open(AWKWARD / "palette_transparent.png") as image:
         clear = np.asarray(image) == image.info["transparency"]
-    loaded = images.load(AWKWARD / "palette_transparent.png")
+    loaded = files.load(AWKWARD / "palette_transparent.png")
     assert clear.any() and (loaded[clear] == 255).all() and off(loaded[~clear], small[~clear]) <= 4
-    loaded = images.load(AWKWARD / "bilevel.png")  # dithered: right on the average of 16 x 16 pixels
+    loaded = files.load(AWKWARD / "bilevel.png")  # dithered: right on the average of 16 x 16 pixels
     assert set(np.unique(loaded)) == {0, 255}
     blocks = [picture[..., 0].reshape(10, 16, 15, 16).mean(axis=(1, 3)) for picture in (loaded, luma)]
     assert off(*blocks) <= 10
-    assert off(images.load(AWKWARD / "odd_37x53.jpg"), plain[7:60, 7:44]) <= 4
-    assert off(images.load(AWKWARD / "narrow_3px.jpg"), plain[:, :3]) <= 2
-    assert_array_equal(images.load(AWKWARD / "one_pixel.png"), [[[20, 40, 15]]])
+    assert off(files.load(AWKWARD / "odd_37x53.jpg"), plain[7:60, 7:44]) <= 4
+    assert off(files.load(AWKWARD / "narrow_3px.jpg"), plain[:, :3]) <= 2
+    assert_array_equal(files.load(AWKWARD / "one_pixel.png"), [[[20, 40, 15]]])

@@ -4,9 +4,13 @@ Nothing else in the package opens a foreign picture, so what is hard about them 
 tags, 16 bits, alpha, broken data) is decided here once.
 """
 
+import errno
 import io
+import json
+import os
 import re
 import struct
+import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -14,8 +18,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
-
-from colorlib import files
 
 # Only formats of photographs: Pillow also knows some that run other programs (EPS) or are no pictures at all.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
@@ -181,7 +183,7 @@ def save(array, path):
     kind, options = _SAVE_OPTIONS[path.suffix.lower()]
     encoded = io.BytesIO()
     Image.fromarray(array).save(encoded, kind, **options)
-    files.write(path, encoded.getbuffer())
+    write(path, encoded.getbuffer())
 
 
 def fit(picture, size):
@@ -208,3 +210,38 @@ def _resize(picture, height, width):
     # OpenCV's area filter rounds once; Pillow's, in two passes, comes out up to a level brighter.
     how = cv2.INTER_AREA if height <= picture.shape[0] else cv2.INTER_LINEAR
     return cv2.resize(np.ascontiguousarray(picture), (width, height), interpolation=how)
+
+
+def write(path, content):
+    """Writes bytes, or text as UTF-8, beside `path` and renames it there; makes missing folders. Returns the path.
+
+    Where that fails, what stood there before stays and no part is left. Raises OSError naming `path` (not the file
+    beside it) where the disk refuses: full, read-only, not permitted, or a file where a folder should be.
+    """
+    path = Path(path)
+    # A name of its own for each thread of each process: the last one to finish wins, and none mixes with another.
+    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        if not path.parent.exists():  # where it is a file, writing tells so better than mkdir
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            beside.write_bytes(content.encode() if isinstance(content, str) else content)
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
+    return path
+
+
+def write_json(value, path):
+    """Writes a value as JSON, whole or not at all. Raises ValueError for NaN or infinity, which JSON lacks."""
+    path = Path(path)
+    write(path, _json(value, path))
+
+
+def _json(value, path):
+    try:
+        return json.dumps(value, indent=1, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

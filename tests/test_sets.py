@@ -20,7 +20,7 @@ import pytest
 from numpy.testing import assert_allclose
 from PIL import Image
 
-from colorlib import catalog, images, scenes, sources
+from colorlib.data import files, scenes, sets
 
 
 def jpeg(seed, height=20, width=30):
@@ -57,7 +57,7 @@ def write_zip(path, files):
 
 
 def prepare(source, folder, role="varied", **options):
-    return catalog.prepare(source, role=role, folder=folder / "data" / "processed", **options)
+    return sets.prepare(source, role=role, folder=folder / "data" / "processed", **options)
 
 
 def rows(folder, table="manifest.csv"):
@@ -90,27 +90,27 @@ def test_the_manifest_says_what_is_there(tmp_path):
     assert set(found) == set(files)
     for name, row in found.items():
         assert row["group"] == hashlib.sha256(files[name]).hexdigest()
-        assert row["split"] == catalog.split_of(row["group"])
+        assert row["split"] == sets.split_of(row["group"])
         with Image.open(folder / row["file"]) as image:
             assert image.size == (int(row["width"]), int(row["height"]))
             assert image.format == "JPEG"
             assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
     assert (found["wide.jpg"]["width"], found["wide.jpg"]["height"]) == ("512", "256")
     assert (found["small.jpg"]["width"], found["small.jpg"]["height"]) == ("30", "20")
-    stored = images.load(folder / found["small.jpg"]["file"])
-    assert np.abs(stored.astype(int) - images.load(files["small.jpg"])).mean() < 2
-    assert catalog.digest(folder) == hashlib.sha256((folder / "manifest.csv").read_bytes()).hexdigest()[:12]
+    stored = files.load(folder / found["small.jpg"]["file"])
+    assert np.abs(stored.astype(int) - files.load(files["small.jpg"])).mean() < 2
+    assert sets.digest(folder) == hashlib.sha256((folder / "manifest.csv").read_bytes()).hexdigest()[:12]
 
 
 def test_a_description_names_the_set_and_counts_its_splits(tmp_path):
     folder = prepare(write_folder(tmp_path / "my-set", PICTURES), tmp_path)
-    told = catalog.describe(folder)
+    told = sets.describe(folder)
     splits = collections.Counter(row["split"] for row in rows(folder))
-    assert told == {"name": "my-set", "digest": catalog.digest(folder), **splits}
+    assert told == {"name": "my-set", "digest": sets.digest(folder), **splits}
     assert told["train"] + told["validation"] + told["test"] == len(PICTURES)
-    assert told["train"] == len(catalog.paths(folder, "train"))
-    one = catalog.describe(prepare(write_folder(tmp_path / "one", {"a.jpg": jpeg(0)}), tmp_path))
-    assert sorted(one[split] for split in catalog.SPLITS) == [0, 0, 1]
+    assert told["train"] == len(sets.paths(folder, "train"))
+    one = sets.describe(prepare(write_folder(tmp_path / "one", {"a.jpg": jpeg(0)}), tmp_path))
+    assert sorted(one[split] for split in sets.SPLITS) == [0, 0, 1]
 
 
 def test_unusable_files_are_listed_with_the_reason(tmp_path):
@@ -119,8 +119,8 @@ def test_unusable_files_are_listed_with_the_reason(tmp_path):
     no_pictures = {"labels.csv": b"a,b", ".hidden.jpg": jpeg(1), "__MACOSX/set/._001.jpg": b"shadow"}
     folder = prepare(write_zip(tmp_path / "b.zip", PICTURES | bad | tiny | no_pictures), tmp_path)
     assert {row["source"] for row in rows(folder)} == set(PICTURES)
-    reasons = dict(catalog.rejects(folder))
-    assert catalog.rejects(folder) == [(row["source"], row["reason"]) for row in rows(folder, "rejects.csv")]
+    reasons = dict(sets.rejects(folder))
+    assert sets.rejects(folder) == [(row["source"], row["reason"]) for row in rows(folder, "rejects.csv")]
     assert set(reasons) == {*bad, *tiny}
     assert reasons["set/empty.jpg"] == "the file is empty"
     assert reasons["set/text.png"].startswith("not a picture")
@@ -135,7 +135,7 @@ def test_exact_duplicates_share_group_and_split_but_not_a_file(tmp_path):
     assert len(same) == 10
     assert len({row["split"] for row in same}) == 1
     assert len({row["file"] for row in same}) == 10
-    assert sum(len(catalog.paths(folder, split)) for split in catalog.SPLITS) == len(PICTURES) + 9
+    assert sum(len(sets.paths(folder, split)) for split in sets.SPLITS) == len(PICTURES) + 9
 
 
 def test_adding_pictures_moves_none(tmp_path):
@@ -149,17 +149,17 @@ def test_adding_pictures_moves_none(tmp_path):
 
 
 def test_splits_are_75_10_15():
-    counts = collections.Counter(catalog.split_of(f"group {index}") for index in range(20_000))
+    counts = collections.Counter(sets.split_of(f"group {index}") for index in range(20_000))
     assert set(counts) == {"train", "validation", "test"}
-    assert_allclose([counts[split] for split in catalog.SPLITS], [15_000, 2_000, 3_000], rtol=0.05)
+    assert_allclose([counts[split] for split in sets.SPLITS], [15_000, 2_000, 3_000], rtol=0.05)
     # Fixed for good: a split that moved would let old models see new test pictures.
     letters = "va tr tr tr tr tr va tr te tr"
-    assert " ".join(catalog.split_of(group)[:2] for group in "abcdefghij") == letters
+    assert " ".join(sets.split_of(group)[:2] for group in "abcdefghij") == letters
 
 
 def test_paths_are_sorted_and_cover_the_set_once(tmp_path):
     folder = prepare(write_tar(tmp_path / "a.tar", PICTURES), tmp_path)
-    lists = [catalog.paths(folder, split) for split in catalog.SPLITS]
+    lists = [sets.paths(folder, split) for split in sets.SPLITS]
     assert all(paths == sorted(paths) and paths for paths in lists)
     together = [path.relative_to(folder).as_posix() for paths in lists for path in paths]
     assert sorted(together) == [row["file"] for row in rows(folder)]
@@ -213,7 +213,7 @@ def test_a_prepared_set_is_reused_until_its_source_changes(tmp_path, monkeypatch
     source = write_folder(tmp_path / "plain", PICTURES)
     first = prepare(source, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(images, "load", None)  # reading anything again would fail
+        patch.setattr(files, "load", None)  # reading anything again would fail
         assert prepare(source, tmp_path) == first
         assert prepare(source, tmp_path, role="faces") == first
     (source / "set" / "000.jpg").unlink()
@@ -242,7 +242,7 @@ def test_a_folder_without_its_manifest_is_built_again(tmp_path):
 
 def interrupted_save(error, after):
     calls = iter(range(10**6))
-    save = images.save
+    save = files.save
 
     def saving(array, path):
         if next(calls) >= after:
@@ -257,8 +257,8 @@ def test_a_full_disk_gives_one_message_and_leaves_nothing(tmp_path, monkeypatch)
     source = write_tar(tmp_path / "a.tar", PICTURES)
     full = OSError(errno.ENOSPC, "No space left on device", "x.jpg")
     with monkeypatch.context() as patch:
-        patch.setattr(images, "save", interrupted_save(full, after=10))
-        with pytest.raises(catalog.SourceError, match=r"cannot prepare .*a\.tar in .*processed.a-.*No space left"):
+        patch.setattr(files, "save", interrupted_save(full, after=10))
+        with pytest.raises(sets.SourceError, match=r"cannot prepare .*a\.tar in .*processed.a-.*No space left"):
             prepare(source, tmp_path)
     assert everything_in(tmp_path / "data") == ["processed"]
     assert len(rows(prepare(source, tmp_path))) == len(PICTURES)
@@ -269,8 +269,8 @@ def test_a_disk_that_fills_up_at_the_manifest_leaves_nothing(tmp_path, monkeypat
         path.write_text("file,gro")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(catalog, "_write_csv", full)
-    with pytest.raises(catalog.SourceError, match="No space left"):
+    monkeypatch.setattr(sets, "_write_csv", full)
+    with pytest.raises(sets.SourceError, match="No space left"):
         prepare(write_tar(tmp_path / "a.tar", PICTURES), tmp_path)
     assert everything_in(tmp_path / "data") == ["processed"]
 
@@ -278,7 +278,7 @@ def test_a_disk_that_fills_up_at_the_manifest_leaves_nothing(tmp_path, monkeypat
 def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
     source = write_tar(tmp_path / "a.tar", PICTURES)
     with monkeypatch.context() as patch:
-        patch.setattr(images, "save", interrupted_save(KeyboardInterrupt(), after=10))
+        patch.setattr(files, "save", interrupted_save(KeyboardInterrupt(), after=10))
         with pytest.raises(KeyboardInterrupt):
             prepare(source, tmp_path)
     assert everything_in(tmp_path / "data") == ["processed"]
@@ -299,14 +299,14 @@ def test_two_builds_at_once_agree(tmp_path, monkeypatch):
     source = write_tar(tmp_path / "a.tar", PICTURES)
     first = prepare(source, tmp_path)
     stamp = (first / "manifest.csv").stat().st_mtime_ns
-    build = catalog._build
+    build = sets._build
     first.rename(tmp_path / "quicker")
 
     def late(*arguments):
         build(*arguments)
         (tmp_path / "quicker").rename(first)  # another process finishes just before us
 
-    monkeypatch.setattr(catalog, "_build", late)
+    monkeypatch.setattr(sets, "_build", late)
     assert prepare(source, tmp_path) == first
     assert (first / "manifest.csv").stat().st_mtime_ns == stamp
     assert [path.name for path in first.parent.iterdir()] == [first.name]
@@ -325,10 +325,10 @@ def test_scenes_are_painted_again_when_any_painter_changed(tmp_path, monkeypatch
 def test_many_scenes_are_painted_by_processes_that_an_interrupt_ends(tmp_path, monkeypatch):
     started, start = [], subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", lambda *args, **kw: started.append(start(*args, **kw)) or started[-1])
-    monkeypatch.setattr(sources, "SCENES_A_WORKER", 20)
+    monkeypatch.setattr(sets, "SCENES_A_WORKER", 20)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     with monkeypatch.context() as patch:
-        patch.setattr(images, "save", interrupted_save(KeyboardInterrupt(), after=3))
+        patch.setattr(files, "save", interrupted_save(KeyboardInterrupt(), after=3))
         with pytest.raises(KeyboardInterrupt) as kept:  # its traceback, as a notebook keeps the last one
             prepare("scenes", tmp_path, limit=400)
     assert len(started) == 2
@@ -355,7 +355,7 @@ def test_errors_name_what_and_where(tmp_path):
         ("nothing.zip", r"nothing\.zip: the file is empty"),
         ("none.zip", r"none\.zip: no pictures in it"),
     ]:
-        with pytest.raises(catalog.SourceError, match=message) as caught:
+        with pytest.raises(sets.SourceError, match=message) as caught:
             prepare(tmp_path / source, tmp_path)
         assert str(tmp_path / source) in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -363,11 +363,11 @@ def test_errors_name_what_and_where(tmp_path):
 
 
 def test_an_unknown_name_is_told_its_neighbor(tmp_path):
-    with pytest.raises(catalog.SourceError, match="flovers: no such .*; did you mean 'flowers'"):
+    with pytest.raises(sets.SourceError, match="flovers: no such .*; did you mean 'flowers'"):
         prepare("flovers", tmp_path)
-    with pytest.raises(catalog.SourceError, match="role 'dogs' is none of faces, flowers, landscapes, varied"):
+    with pytest.raises(sets.SourceError, match="role 'dogs' is none of faces, flowers, landscapes, varied"):
         prepare("scenes", tmp_path, role="dogs")
-    with pytest.raises(catalog.SourceError, match="limit of 0"):
+    with pytest.raises(sets.SourceError, match="limit of 0"):
         prepare("scenes", tmp_path, limit=0)
 
 
@@ -377,7 +377,7 @@ def test_a_cut_archive_is_no_set(tmp_path, suffix, share):
     path = (write_zip if suffix == ".zip" else write_tar)(tmp_path / f"a{suffix}", PICTURES)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(catalog.SourceError, match=rf"a\{suffix}: "):
+    with pytest.raises(sets.SourceError, match=rf"a\{suffix}: "):
         prepare(path, tmp_path)
     assert not list(tmp_path.rglob("manifest.csv"))
 
@@ -388,7 +388,7 @@ def test_a_tar_cut_between_members_is_no_set(tmp_path, extra):
     with tarfile.open(path) as archive:
         end = archive.getmembers()[30].offset
     path.write_bytes(path.read_bytes()[: end + extra])
-    with pytest.raises(catalog.SourceError, match=r"a\.tar: not a whole .* the mark at its end is missing"):
+    with pytest.raises(sets.SourceError, match=r"a\.tar: not a whole .* the mark at its end is missing"):
         prepare(path, tmp_path)
 
 
@@ -406,7 +406,7 @@ def test_one_damaged_member_of_a_zip_is_rejected_alone(tmp_path):
 
 
 def test_a_file_of_absurd_size_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_BYTES", 2000)
+    monkeypatch.setattr(sets, "MAX_BYTES", 2000)
     files = PICTURES | {"huge.jpg": jpeg(1) + bytes(5000)}
     for source in (
         write_tar(tmp_path / "a.tar", files),
@@ -420,20 +420,20 @@ def test_a_file_of_absurd_size_is_not_read(tmp_path, monkeypatch):
 
 def test_sets_that_are_not_prepared_are_refused(tmp_path):
     for call in (
-        lambda: catalog.paths(tmp_path, "train"),
-        lambda: catalog.digest(tmp_path),
-        lambda: catalog.describe(tmp_path),
-        lambda: catalog.rejects(tmp_path),
+        lambda: sets.paths(tmp_path, "train"),
+        lambda: sets.digest(tmp_path),
+        lambda: sets.describe(tmp_path),
+        lambda: sets.rejects(tmp_path),
     ):
-        with pytest.raises(catalog.SourceError, match=f"{tmp_path} is not a prepared picture folder"):
+        with pytest.raises(sets.SourceError, match=f"{tmp_path} is not a prepared picture folder"):
             call()
     folder = prepare(write_folder(tmp_path / "one", {"a.jpg": jpeg(0)}), tmp_path)
-    with pytest.raises(catalog.SourceError, match="split 'dev' is none of train, validation, test"):
-        catalog.paths(folder, "dev")
+    with pytest.raises(sets.SourceError, match="split 'dev' is none of train, validation, test"):
+        sets.paths(folder, "dev")
     (full,) = {row["split"] for row in rows(folder)}
-    for split in set(catalog.SPLITS) - {full}:
-        with pytest.raises(catalog.SourceError, match=f"none of its 1 pictures fell into the {split} split"):
-            catalog.paths(folder, split)
+    for split in set(sets.SPLITS) - {full}:
+        with pytest.raises(sets.SourceError, match=f"none of its 1 pictures fell into the {split} split"):
+            sets.paths(folder, split)
 
 
 # Downloads, from a server on this machine
@@ -465,7 +465,7 @@ def server(tmp_path):
 
 def offer(monkeypatch, address, data, md5=None):
     entry = (f"{address}/flowers.tgz", md5 or hashlib.md5(data).hexdigest())
-    monkeypatch.setitem(sources.DOWNLOADS, "flowers", entry)
+    monkeypatch.setitem(sets.DOWNLOADS, "flowers", entry)
 
 
 def test_a_download_is_whole_or_not_there_is_checked_and_is_kept(tmp_path, server, monkeypatch):
@@ -473,7 +473,7 @@ def test_a_download_is_whole_or_not_there_is_checked_and_is_kept(tmp_path, serve
     data = handler.files["/flowers.tgz"] = write_tar(tmp_path / "a.tgz", PICTURES).read_bytes()
     offer(monkeypatch, address, data)
     handler.cut = len(data) // 3
-    with pytest.raises(catalog.SourceError, match=rf"flowers: cannot download .* ended after {handler.cut:,} of "):
+    with pytest.raises(sets.SourceError, match=rf"flowers: cannot download .* ended after {handler.cut:,} of "):
         prepare("flowers", tmp_path)
     assert everything_in(tmp_path / "data") == ["processed", "raw"]
     handler.cut = None
@@ -489,11 +489,11 @@ def test_a_wrong_checksum_is_refused_and_removed(tmp_path, server, monkeypatch):
     address, handler = server
     handler.files["/flowers.tgz"] = b"an error page"
     offer(monkeypatch, address, b"", md5="0" * 32)
-    with pytest.raises(catalog.SourceError, match="does not have md5 0000"):
+    with pytest.raises(sets.SourceError, match="does not have md5 0000"):
         prepare("flowers", tmp_path)
     assert everything_in(tmp_path / "data") == ["processed", "raw"]
     write_folder(tmp_path / "data" / "raw", {"flowers.tgz": b"put here by hand"})
-    with pytest.raises(catalog.SourceError, match=r"raw.flowers\.tgz: not the file of "):
+    with pytest.raises(sets.SourceError, match=r"raw.flowers\.tgz: not the file of "):
         prepare("flowers", tmp_path)
 
 
@@ -501,9 +501,9 @@ def test_offline_says_where_to_put_the_file(tmp_path, server, monkeypatch):
     address, _ = server
     offer(monkeypatch, "http://127.0.0.1:1", b"")
     where = tmp_path / "data" / "raw"
-    with pytest.raises(catalog.SourceError, match=f"flowers: cannot download .*put the file at {where}/flowers.tgz"):
+    with pytest.raises(sets.SourceError, match=f"flowers: cannot download .*put the file at {where}/flowers.tgz"):
         prepare("flowers", tmp_path)
-    with pytest.raises(catalog.SourceError, match=rf"celeba .*put it at {where}/img_align_celeba\.zip"):
+    with pytest.raises(sets.SourceError, match=rf"celeba .*put it at {where}/img_align_celeba\.zip"):
         prepare("celeba", tmp_path)
     where.mkdir(exist_ok=True)
     write_zip(where / "img_align_celeba.zip", PICTURES)

@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from colorlib import color, images
+from colorlib import color
+from colorlib.data import files
 
 _THREADS = os.cpu_count() or 1
 _AT_ONCE = 32  # pictures
@@ -48,7 +49,7 @@ def lab_batches(
 ):
     """Batches of (lightness, ab), float32 (B, S, S, 1) and (B, S, S, 2), both in [-1, 1], of what `load_lab` made.
 
-    With `features` (N, ...), of the same pictures as `features.cached` makes them: ((lightness, features), ab).
+    With `features` (N, ...), of the same pictures as `backbones.cached` makes them: ((lightness, features), ab).
 
     With `training`, the batches go on without end (give `fit` `steps_per_epoch`): each epoch is shuffled anew (with
     `shuffle`), loses its incomplete last batch, and every picture is flipped, scaled by up to 20 %, rotated by up to 15
@@ -121,7 +122,7 @@ def steps_per_epoch(lab, batch_size):
 def load_lab(paths, image_size):
     """Converts clean JPEG pictures once to what is held in memory: int16 (N, S, S, 3), lightness and ab times 32767.
 
-    Short side to `image_size` with an area filter (bilinear where that enlarges), center crop, 8 bits, as `images.fit`
+    Short side to `image_size` with an area filter (bilinear where that enlarges), center crop, 8 bits, as `files.fit`
     does. Raises ValueError for no pictures.
     """
     if not len(paths):
@@ -163,12 +164,12 @@ def decode(path, image_size):
 def load_pictures(paths, image_size):
     """Reads pictures as the protocol scores them: uint8 sRGB (N, S, S, 3), area filter, center crop.
 
-    Raises ValueError for no paths, and `images.ImageError` for a file that is no picture.
+    Raises ValueError for no paths, and `files.ImageError` for a file that is no picture.
     """
     if not len(paths):
         raise ValueError("no pictures to read: the split is empty")
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        return np.stack(list(pool.map(lambda path: images.fit(images.load(path), image_size), paths)))
+        return np.stack(list(pool.map(lambda path: files.fit(files.load(path), image_size), paths)))
 
 
 def split(lab):

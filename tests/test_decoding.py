@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from colorlib import color, dials, evaluate, models
+from colorlib import color, decoding, models
+from colorlib.scoring import scores
 
 SETTING = {"temperature": 0.5, "tau": 0.4, "gain": 1.2}
 
@@ -38,13 +39,13 @@ def predict(colorizer, lightness, **setting):
 
 
 def test_decoded_logits_are_the_models_own_answer(colorizer, lightness):
-    values = dials.logits(colorizer, lightness)
+    values = decoding.logits(colorizer, lightness)
     assert values.shape == (5, 8, 8, 261)
-    ab = dials.decode(colorizer, values, **SETTING, batch_size=2)
+    ab = decoding.decode(colorizer, values, **SETTING, batch_size=2)
     layer = colorizer.get_layer("decode")
     assert [layer.temperature, layer.tau, layer.gain] == pytest.approx([0.5, 0.4, 1.2])
     assert_allclose(ab, keras.ops.convert_to_numpy(colorizer(lightness)), atol=1e-5)
-    plain = dials.decode(colorizer, values)
+    plain = decoding.decode(colorizer, values)
     turn(colorizer, temperature=1.0, tau=0.0, gain=1.0)
     assert_allclose(plain, keras.ops.convert_to_numpy(colorizer(lightness)), atol=1e-5)
     assert np.abs(ab - plain).max() > 0.05
@@ -53,11 +54,11 @@ def test_decoded_logits_are_the_models_own_answer(colorizer, lightness):
 def test_a_sweep_scores_each_setting_as_the_protocol_does(colorizer, lightness):
     truth = predict(colorizer, lightness[::-1], temperature=0.7, tau=0.0, gain=1.0)
     settings = [SETTING, {"temperature": 1.0}, {"gain": 0.5, "tau": 0.6}]
-    points = dials.sweep(colorizer, dials.logits(colorizer, lightness), lightness, truth, settings)
+    points = decoding.sweep(colorizer, decoding.logits(colorizer, lightness), lightness, truth, settings)
     for setting, point in zip(settings, points, strict=True):
         assert point.items() >= setting.items()
         pictures = predict(colorizer, lightness, **{"temperature": 1.0, "tau": 0.0, "gain": 1.0} | setting)
-        expected = evaluate.curve_point(pictures, truth)
+        expected = scores.curve_point(pictures, truth)
         assert {name: point[name] for name in expected} == pytest.approx(expected, rel=1e-3)
         assert set(point) == set(expected) | set(setting)
     assert len({point["ciede2000"] for point in points}) == 3
@@ -65,7 +66,7 @@ def test_a_sweep_scores_each_setting_as_the_protocol_does(colorizer, lightness):
 
 def test_choosing_finds_the_dials_a_truth_was_made_with(colorizer, lightness):
     truth = predict(colorizer, lightness, **SETTING)
-    points = dials.choose(colorizer, lightness, truth, temperatures=(0.8, 0.5, 0.3), taus=(0.0, 0.4))
+    points = decoding.choose(colorizer, lightness, truth, temperatures=(0.8, 0.5, 0.3), taus=(0.0, 0.4))
     assert len(points) > 3
     layer = colorizer.get_layer("decode")
     assert [layer.temperature, layer.tau, layer.gain] == pytest.approx(list(SETTING.values()), rel=0.02)
@@ -75,21 +76,21 @@ def test_choosing_finds_the_dials_a_truth_was_made_with(colorizer, lightness):
     for point in points:
         assert point["colorfulness_ratio"] == pytest.approx(1, abs=0.02)
         assert 0.5 <= point["gain"] <= 2
-    made = evaluate.curve_point(color.render(lightness, keras.ops.convert_to_numpy(colorizer(lightness)))[0], truth)
+    made = scores.curve_point(color.render(lightness, keras.ops.convert_to_numpy(colorizer(lightness)))[0], truth)
     assert made["colorfulness_ratio"] == pytest.approx(1, abs=0.02)
     assert made["ciede2000"] == pytest.approx(best["ciede2000"], abs=1e-3)
 
 
 def test_settings_that_need_too_much_gain_are_left_out(colorizer, lightness, capsys):
     truth = predict(colorizer, lightness, temperature=0.5, tau=0.0, gain=1.9)
-    points = dials.choose(colorizer, lightness, truth, temperatures=(1.0, 0.5), taus=(0.0,))
+    points = decoding.choose(colorizer, lightness, truth, temperatures=(1.0, 0.5), taus=(0.0,))
     assert [point["temperature"] for point in points] == [0.5]
     truth = predict(colorizer, lightness, temperature=0.5, tau=0.0, gain=0.4)
-    (point,) = dials.choose(colorizer, lightness, truth, temperatures=(0.5, 0.3), taus=(0.0,))
+    (point,) = decoding.choose(colorizer, lightness, truth, temperatures=(0.5, 0.3), taus=(0.0,))
     assert "every setting needs a gain outside 0.5 to 2; taking the mildest, 0.4" in capsys.readouterr().out
     assert (point["temperature"], point["gain"]) == (0.5, pytest.approx(0.4, rel=0.02))
     with pytest.raises(ValueError, match="grey"):
-        dials.choose(colorizer, lightness, np.full_like(truth, 90))
+        decoding.choose(colorizer, lightness, np.full_like(truth, 90))
 
 
 def test_a_colorless_model_has_no_dials_to_choose(colorizer, lightness):
@@ -100,4 +101,4 @@ def test_a_colorless_model_has_no_dials_to_choose(colorizer, lightness):
     bias[grey] = 1e4
     colorizer.get_layer("logits").set_weights([0 * kernel, bias])
     with pytest.raises(ValueError, match="no temperature and tau reach the truth's colorfulness"):
-        dials.choose(colorizer, lightness, truth, temperatures=(1.0,), taus=(0.0,))
+        decoding.choose(colorizer, lightness, truth, temperatures=(1.0,), taus=(0.0,))

@@ -10,7 +10,8 @@ from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorlib import color, evaluate, report, results
+from colorlib import color, plots
+from colorlib.scoring import results, scores
 
 
 def texts(figure):
@@ -33,7 +34,7 @@ def nothing_leaks():
 
 def test_the_grid_has_pictures_in_rows_and_systems_in_columns():
     systems = {"grey": pictures(seed=1), "truth": pictures(seed=2)}
-    figure = report.comparison_grid(systems, captions={"grey": ["1.5", "2.5", "3.5"]})
+    figure = plots.comparison_grid(systems, captions={"grey": ["1.5", "2.5", "3.5"]})
     figure.draw_without_rendering()
     places = [place for place in figure.axes if place.images]
     assert len(places) == 6
@@ -48,13 +49,13 @@ def test_the_grid_has_pictures_in_rows_and_systems_in_columns():
 
 def test_columns_of_unequal_length_raise():
     with pytest.raises(ValueError, match=r"same number of pictures, not \[2, 3\]"):
-        report.comparison_grid({"grey": pictures(2), "truth": pictures(3)})
+        plots.comparison_grid({"grey": pictures(2), "truth": pictures(3)})
     with pytest.raises(ValueError, match="same number"):
-        report.comparison_grid({})
+        plots.comparison_grid({})
 
 
 def test_the_sheet_shows_every_picture_once():
-    figure = report.dataset_sheet(pictures(5), captions=list("abcde"), across=4)
+    figure = plots.dataset_sheet(pictures(5), captions=list("abcde"), across=4)
     shown = [place.images[0].get_array() for place in figure.axes if place.images]
     assert_array_equal(np.stack(shown), pictures(5))
     assert set("abcde") <= set(texts(figure))
@@ -62,7 +63,7 @@ def test_the_sheet_shows_every_picture_once():
 
 def test_the_map_shows_pictures_at_their_points_and_dots_where_they_would_cover_each_other():
     points = np.array([[0.0, 10], [4, 20], [4.05, 20.1], [2, 15], [0.1, 20]])
-    figure = report.picture_map(points, pictures(5), labels=("first", "second"))
+    figure = plots.picture_map(points, pictures(5), labels=("first", "second"))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     shown = figure.findobj(mpl.offsetbox.AnnotationBbox)
@@ -78,12 +79,12 @@ def test_the_map_shows_pictures_at_their_points_and_dots_where_they_would_cover_
     assert len(place.collections[0].get_offsets()) == 5
     assert {"first", "second"} <= set(texts(figure))
     with pytest.raises(ValueError, match="shorter|longer"):
-        report.picture_map(points, pictures(3))
+        plots.picture_map(points, pictures(3))
 
 
 def test_the_strip_gives_pictures_of_any_size_one_height():
     wide, tall = pictures(2, 60)[:, :30], pictures(2, 60)[:, :, :40]
-    figure = report.strip({"wide": wide, "tall": tall})
+    figure = plots.strip({"wide": wide, "tall": tall})
     figure.draw_without_rendering()
     boxes = [place.get_position() for place in figure.axes]
     assert_allclose([box.height for box in boxes], boxes[0].height)
@@ -96,7 +97,7 @@ def test_the_strip_gives_pictures_of_any_size_one_height():
 
 def test_the_ab_histogram_is_a_density_over_lab_units():
     one = np.broadcast_to(np.uint8((200, 60, 60)), (1, 16, 16, 3))
-    figure = report.ab_histogram({"one color": one, "noise": pictures()})
+    figure = plots.ab_histogram({"one color": one, "noise": pictures()})
     meshes = [mesh for place in figure.axes[:2] for mesh in place.findobj(mpl.collections.QuadMesh)]
     for mesh in meshes:
         assert np.ma.sum(mesh.get_array()) * 2.5**2 == pytest.approx(100)  # percent of pixels
@@ -109,7 +110,7 @@ def test_the_ab_histogram_is_a_density_over_lab_units():
 
 
 def test_the_lowest_panel_of_each_column_has_its_axis():
-    panels = report.ab_histogram({name: pictures() for name in "abcde"}).axes[:5]
+    panels = plots.ab_histogram({name: pictures() for name in "abcde"}).axes[:5]
     assert [bool(place.get_xlabel()) for place in panels] == [False, False, True, True, True]
     assert [bool(place.get_ylabel()) for place in panels] == [True, False, False, True, False]
     ticks = [place.xaxis.get_major_ticks()[0].label1.get_visible() for place in panels]
@@ -122,7 +123,7 @@ def test_the_hue_histogram_draws_the_share_of_the_chroma_in_ten_degrees():
     both = np.broadcast_to(orange, (2, 16, 16, 3)).copy()
     both[0, :8] = blue
     greys = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
-    figure = report.hue_histogram({"one": np.broadcast_to(orange, (1, 16, 16, 3)), "greys": greys, "both": both})
+    figure = plots.hue_histogram({"one": np.broadcast_to(orange, (1, 16, 16, 3)), "greys": greys, "both": both})
     figure.draw_without_rendering()
     one, grey, last = (stairs for stairs in figure.axes[0].patches if isinstance(stairs, mpl.patches.StepPatch))
     ab = [color.rgb_to_lab(rgb / 255)[1:] for rgb in (orange, blue)]
@@ -136,7 +137,7 @@ def test_the_hue_histogram_draws_the_share_of_the_chroma_in_ten_degrees():
         assert_allclose(stairs.get_data().values, heights, atol=1e-3)
         assert_array_equal(stairs.get_data().edges, np.arange(0, 361, 10))
     colors = [mpl.colors.to_hex(stairs.get_edgecolor()) for stairs in (one, grey, last)]
-    assert colors == [report.PALETTE[0].lower(), report.PALETTE[1].lower(), "#000000"]
+    assert colors == [plots.PALETTE[0].lower(), plots.PALETTE[1].lower(), "#000000"]
     mean = (3 * chroma[0] + chroma[1]) / 4
     assert {f"one (mean chroma {chroma[0]:.1f})", "greys (mean chroma 0.0)", f"both (mean chroma {mean:.1f})"} <= set(
         texts(figure)
@@ -146,7 +147,7 @@ def test_the_hue_histogram_draws_the_share_of_the_chroma_in_ten_degrees():
 
 
 def test_the_ribbon_below_the_hue_histogram_shows_the_hues():
-    figure = report.hue_histogram({"noise": pictures()})
+    figure = plots.hue_histogram({"noise": pictures()})
     (ribbon,) = figure.axes[0].images
     assert ribbon.get_extent()[:2] == [0, 360] and ribbon.get_extent()[3] == 0
     lab = color.rgb_to_lab(np.asarray(ribbon.get_array(), float)[0])
@@ -160,7 +161,7 @@ def test_tradeoff_curves_draw_every_point_and_label_the_dials():
         return {"colorfulness_ratio": ratio, "ciede2000": score, "ab_wasserstein": 2 * score, **more}
 
     curve = [point(0.5, 9, label="T 1"), point(0.8, 8, label="T 0.6"), point(1.0, 10, label="T 0.4")]
-    figure = report.tradeoff_curves({"classes": [*curve, point(1.3, 12, label="T 0.2")]}, {"grey": point(0, 13)})
+    figure = plots.tradeoff_curves({"classes": [*curve, point(1.3, 12, label="T 0.2")]}, {"grey": point(0, 13)})
     for place, factor in zip(figure.axes, (1, 2), strict=True):
         method, grey = place.lines
         assert_allclose(
@@ -176,14 +177,14 @@ def test_tradeoff_curves_draw_every_point_and_label_the_dials():
 
 def test_a_curve_point_of_the_protocol_can_be_drawn():
     truth, predicted = pictures(seed=1), pictures(seed=2)
-    point = evaluate.curve_point(predicted, truth)
-    figure = report.tradeoff_curves({"noise": [point | {"label": "gain 1"}]})
+    point = scores.curve_point(predicted, truth)
+    figure = plots.tradeoff_curves({"noise": [point | {"label": "gain 1"}]})
     assert figure.axes[0].lines[0].get_xydata().tolist() == [[point["colorfulness_ratio"], point["ciede2000"]]]
 
 
 def test_loss_curves_mark_the_best_epoch():
     history = {"loss": [3, 2, 1.5, 1], "val_loss": [3.5, 2.5, 2.6, 2.8]}
-    figure = report.loss_curves({"L2": history, "no validation": {"loss": [2, 1]}})
+    figure = plots.loss_curves({"L2": history, "no validation": {"loss": [2, 1]}})
     training, validation, best = figure.axes[0].lines
     assert training.get_ydata().tolist() == history["loss"]
     assert validation.get_xydata().tolist() == [[1, 3.5], [2, 2.5], [3, 2.6], [4, 2.8]]
@@ -199,7 +200,7 @@ def test_curves_of_another_metric_mark_no_epoch():
         "loss": [3, 2, 1],
         "val_loss": [3, 2, 1],
     }
-    (panel,) = [axes for axes in report.loss_curves({"L2": history}, metric="chroma_ratio").axes if axes.lines]
+    (panel,) = [axes for axes in plots.loss_curves({"L2": history}, metric="chroma_ratio").axes if axes.lines]
     assert [line.get_ydata().tolist() for line in panel.lines] == [history["chroma_ratio"], history["val_chroma_ratio"]]
     assert panel.get_ylabel() == "chroma ratio"
 

@@ -233,7 +233,7 @@ def hue_histogram(sets):
 def tradeoff_curves(curves, points=None, *, scores=("ciede2000", "ab_wasserstein")):
     """Draws what more color costs: colorfulness ratio against each of `scores`, a line a method. Returns a Figure.
 
-    `curves`: method -> list of points as from `evaluate.curve_point`, each with a "label", the dial's value, which
+    `curves`: method -> list of points as from `scores.curve_point`, each with a "label", the dial's value, which
     stands at both ends and where the ratio is closest to 1. `points`: name -> one such point, for baselines.
     """
     size = (WIDTH if len(scores) > 1 else 6.2, 4.5)

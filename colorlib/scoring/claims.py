@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from colorlib import evaluate, results
+from colorlib.scoring import results, scores
 
 MARGIN = 0.5  # CIEDE2000 within which two models count as equal; a difference of 1 is just seen
 LOW_VARIETY = 0.2  # the share of the test pictures, those of the fewest colors, that count as of low variety
@@ -51,7 +51,7 @@ def _row(claim, frames, others):
     if claim["pictures"] != "all":
         variety = frames[0]["variety_true"].to_numpy()
         gaps, on = gaps[:, variety <= np.quantile(variety, LOW_VARIETY)], f"{on}, {claim['pictures']}"
-    gap, of_seeds = evaluate.paired_difference(gaps.mean(0), np.zeros(gaps.shape[1])), gaps.mean(1)
+    gap, of_seeds = scores.paired_difference(gaps.mean(0), np.zeros(gaps.shape[1])), gaps.mean(1)
     decimals = results.SCORES.get(score, ("", 2))[1]
     spread = f" ± {of_seeds.std(ddof=1):.{decimals}f}" if len(of_seeds) > 1 else ""
     return {

@@ -12,7 +12,9 @@ from skimage.color import rgb2lab
 from skimage.metrics import structural_similarity
 
 from colorlib import __main__ as cli
-from colorlib import baselines, color, evaluate, images
+from colorlib import color
+from colorlib.data import files
+from colorlib.scoring import baselines, scores
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +41,14 @@ def test_ciede2000_matches_the_34_published_pairs():
     with open(Path(__file__).parent / "data" / "ciede2000_sharma2005.csv", newline="") as file:
         rows = np.array([[float(v) for v in row.values()] for row in csv.DictReader(file)])
     assert len(rows) == 34
-    assert_allclose(evaluate.deltaE_ciede2000(rows[:, :3], rows[:, 3:6]), rows[:, 6], atol=1e-4)
+    assert_allclose(scores.deltaE_ciede2000(rows[:, :3], rows[:, 3:6]), rows[:, 6], atol=1e-4)
 
 
 @pytest.mark.slow
 def test_per_picture_matches_scikit_image_picture_by_picture(dulled, truth):
-    frame = evaluate.per_picture(dulled, truth)
+    frame = scores.per_picture(dulled, truth)
     for row, predicted, true in zip(frame.itertuples(), dulled, truth, strict=True):
-        difference = evaluate.deltaE_ciede2000(rgb2lab(true), rgb2lab(predicted))
+        difference = scores.deltaE_ciede2000(rgb2lab(true), rgb2lab(predicted))
         assert row.ciede2000 == pytest.approx(difference.mean(), abs=2e-3)
         squared = ((predicted.astype(float) - true) ** 2).mean()
         assert row.psnr == pytest.approx(10 * np.log10(255**2 / squared), abs=1e-4)
@@ -58,19 +60,19 @@ def test_per_picture_matches_scikit_image_picture_by_picture(dulled, truth):
 
 
 def test_truth_against_itself_is_perfect(truth):
-    frame = evaluate.per_picture(truth, truth, prior=np.ones(261))
-    perfect = {"ab_rmse": 0, "ciede2000": 0, "psnr": evaluate.PSNR_CEILING}
+    frame = scores.per_picture(truth, truth, prior=np.ones(261))
+    perfect = {"ab_rmse": 0, "ciede2000": 0, "psnr": scores.PSNR_CEILING}
     ones = dict.fromkeys(["ssim", "auc", "auc_rebalanced", "sign_agreement"], 1)
     for name, value in (perfect | ones).items():
         assert_allclose(frame[name], value, atol=1e-6, err_msg=name)
-    scores = evaluate.summary(frame)
+    found = scores.summary(frame)
     for name in ("colorfulness_ratio", "variety_ratio"):
-        assert scores[name] == {"mean": 1.0, "low": 1.0, "high": 1.0}
-    assert evaluate.ab_wasserstein(truth, truth) == 0
+        assert found[name] == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    assert scores.ab_wasserstein(truth, truth) == 0
 
 
 def test_auc_is_the_mean_of_the_clipped_distance(dulled, truth):
-    frame = evaluate.per_picture(dulled, truth, only=["auc"])
+    frame = scores.per_picture(dulled, truth, only=["auc"])
     distance = np.linalg.norm((rgb2lab(dulled) - rgb2lab(truth))[..., 1:], axis=-1)
     assert frame.auc.mean() == pytest.approx(1 - np.minimum(distance, 150).mean() / 150, abs=2e-4)
 
@@ -78,48 +80,48 @@ def test_auc_is_the_mean_of_the_clipped_distance(dulled, truth):
 def test_auc_counts_shares_at_151_thresholds(dulled, truth):
     distance = np.linalg.norm((rgb2lab(dulled[:1]) - rgb2lab(truth[:1]))[..., 1:], axis=-1)
     shares = [(distance <= t).mean() for t in range(151)]
-    auc = evaluate.per_picture(dulled[:1], truth[:1], only=["auc"]).auc[0]
+    auc = scores.per_picture(dulled[:1], truth[:1], only=["auc"]).auc[0]
     assert auc == pytest.approx(np.trapezoid(shares) / 150, abs=1e-4)
     # Blue against yellow is 234 Lab units apart: beyond every threshold.
-    far = evaluate.per_picture(flat((0, 0, 255)), flat((255, 255, 0)), only=["auc"])
+    far = scores.per_picture(flat((0, 0, 255)), flat((255, 255, 0)), only=["auc"])
     assert far.auc[0] == 0
 
 
 def test_rebalanced_auc_is_plain_under_an_equal_prior_and_follows_rare_colors_otherwise(dulled, truth):
-    equal = evaluate.per_picture(dulled, truth, prior=np.full(261, 1 / 261))
+    equal = scores.per_picture(dulled, truth, prior=np.full(261, 1 / 261))
     assert_allclose(equal.auc_rebalanced, equal.auc, atol=1e-9)
     # Three quarters of grey predicted right, a quarter of red predicted grey; red a tenth as common as grey.
     true, predicted = flat((119, 119, 119)).copy(), flat((119, 119, 119))
     true[:, :8, :8] = (200, 60, 60)
     prior = np.ones(261)
     prior[color.nearest_bin(color.rgb_to_lab(true[0, 0, 0] / 255)[1:])] = 0.1
-    scores = evaluate.per_picture(predicted, true, prior=prior, only=["auc", "auc_rebalanced"])
-    missed = 4 * (1 - scores.auc[0])  # by each red pixel
-    assert scores.auc_rebalanced[0] == pytest.approx(1 - missed * 2.5 / (0.75 + 2.5), abs=1e-6)
+    found = scores.per_picture(predicted, true, prior=prior, only=["auc", "auc_rebalanced"])
+    missed = 4 * (1 - found.auc[0])  # by each red pixel
+    assert found.auc_rebalanced[0] == pytest.approx(1 - missed * 2.5 / (0.75 + 2.5), abs=1e-6)
 
 
 def test_colorfulness_of_the_rocket_is_the_published_formulas():
-    assert evaluate.colorfulness(skimage.data.rocket()[None])[0] == pytest.approx(38.56, abs=0.005)
-    assert evaluate.colorfulness(flat((90, 90, 90)))[0] == 0
+    assert scores.colorfulness(skimage.data.rocket()[None])[0] == pytest.approx(38.56, abs=0.005)
+    assert scores.colorfulness(flat((90, 90, 90)))[0] == 0
 
 
 def test_variety_counts_effective_bins():
-    frame = evaluate.per_picture(flat((200, 60, 60)), flat((60, 200, 60)), only=["variety"])
+    frame = scores.per_picture(flat((200, 60, 60)), flat((60, 200, 60)), only=["variety"])
     assert frame.variety[0] == 1
     halves = flat((200, 60, 60)).copy()
     halves[:, 8:] = (60, 60, 200)
-    assert evaluate.per_picture(halves, halves, only=["variety"]).variety[0] == pytest.approx(2)
+    assert scores.per_picture(halves, halves, only=["variety"]).variety[0] == pytest.approx(2)
 
 
 def test_sign_agreement_and_its_best_constant():
     # Blue sky (a > b) over green grass (b > a), a quarter and three quarters; grey counts as a.
     true = flat((60, 160, 60)).copy()
     true[:, :4] = (80, 120, 220)
-    assert evaluate.best_constant_sign_agreement(true) == 0.75
+    assert scores.best_constant_sign_agreement(true) == 0.75
     for rgb, share in (((60, 160, 60), 0.75), ((80, 120, 220), 0.25), ((128, 128, 128), 0.25)):
-        assert evaluate.per_picture(flat(rgb), true, only=["sign_agreement"]).sign_agreement[0] == share
+        assert scores.per_picture(flat(rgb), true, only=["sign_agreement"]).sign_agreement[0] == share
     greys = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
-    assert evaluate.per_picture(greys, true, only=["sign_agreement"]).sign_agreement[0] == 0.25
+    assert scores.per_picture(greys, true, only=["sign_agreement"]).sign_agreement[0] == 0.25
 
 
 SHARES = ["sepia", "sepia_true", "blue", "blue_true"]
@@ -141,45 +143,45 @@ SHARES = ["sepia", "sepia_true", "blue", "blue_true"]
 )
 def test_known_colors_are_sepia_blue_or_neither(rgb, sepia, blue):
     for predicted, true, columns in ((rgb, (90, 90, 90), ["sepia", "blue"]), ((9, 9, 9), rgb, SHARES[1::2])):
-        row = evaluate.per_picture(flat(predicted), flat(true), only=SHARES).iloc[0]
+        row = scores.per_picture(flat(predicted), flat(true), only=SHARES).iloc[0]
         assert row[columns].tolist() == [sepia, blue]
         assert not row.drop(columns).any()
 
 
 def test_a_hue_counts_by_its_chroma_and_a_sector_ends_where_it_says():
-    for name, (low, high) in evaluate.SECTORS.items():
+    for name, (low, high) in scores.SECTORS.items():
         hue = np.deg2rad([low + 0.1, high - 0.1, low - 0.1, high + 0.1])
         chroma = np.array([10.0, 30.0, 15.0, 45.0])
         lab = np.stack([np.full(4, 50.0), chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1)
-        assert_allclose(evaluate.hue_share(lab[None, None], evaluate.SECTORS[name]), [0.4], atol=1e-9)
-        each = evaluate.hue_share(lab[:, None, None], evaluate.SECTORS[name])
+        assert_allclose(scores.hue_share(lab[None, None], scores.SECTORS[name]), [0.4], atol=1e-9)
+        each = scores.hue_share(lab[:, None, None], scores.SECTORS[name])
         assert_allclose(each, [1, 1, 0, 0], atol=1e-9)
-    assert evaluate.SECTORS == {"sepia": (40, 100), "blue": (220, 310)}
+    assert scores.SECTORS == {"sepia": (40, 100), "blue": (220, 310)}
 
 
 def test_what_rounding_leaves_of_grey_has_no_hue():
     greys = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
     noisy = greys.copy()
     noisy[..., 2] ^= 1  # one step of blue more or less
-    frame = evaluate.per_picture(noisy, greys, only=SHARES)
+    frame = scores.per_picture(noisy, greys, only=SHARES)
     assert not frame.to_numpy().any()
     sky = noisy.copy()
     sky[0, 0, 0] = (135, 206, 235)
-    assert evaluate.per_picture(sky, greys, only=["blue"]).blue[0] == 1  # the only color there is
+    assert scores.per_picture(sky, greys, only=["blue"]).blue[0] == 1  # the only color there is
 
 
 def test_the_mean_share_is_summed_up_without_that_of_the_truth(dulled, truth):
-    frame = evaluate.per_picture(dulled, truth, only=SHARES)
-    scores = evaluate.summary(frame)
-    assert list(scores) == ["sepia", "blue"]
-    assert scores["sepia"]["mean"] == pytest.approx(frame["sepia"].mean())
+    frame = scores.per_picture(dulled, truth, only=SHARES)
+    found = scores.summary(frame)
+    assert list(found) == ["sepia", "blue"]
+    assert found["sepia"]["mean"] == pytest.approx(frame["sepia"].mean())
     assert (frame["sepia"] > frame["sepia_true"]).all()  # the cast is warm
 
 
 def test_the_wasserstein_distance_of_a_shift_is_its_mean_projection():
     ab = np.random.default_rng(0).normal(0, 20, (5000, 2))
     mean_cosine = np.abs(np.cos(np.arange(64) * np.pi / 64)).mean()
-    distance = evaluate._cloud_distance(evaluate._cloud(ab + [3, 0]), evaluate._cloud(ab))
+    distance = scores._cloud_distance(scores._cloud(ab + [3, 0]), scores._cloud(ab))
     assert distance == pytest.approx(3 * mean_cosine, abs=1e-6)
 
 
@@ -190,28 +192,28 @@ def test_the_wasserstein_distance_matches_sorting_every_pixel(dulled, truth):
         along = [np.sort((rgb2lab(pictures)[..., 1:] @ direction).ravel()) for pictures in (dulled, truth)]
         total += np.abs(along[0] - along[1]).mean() / 64
     assert total > 3
-    assert evaluate.ab_wasserstein(dulled, truth) == pytest.approx(total, abs=0.01)
+    assert scores.ab_wasserstein(dulled, truth) == pytest.approx(total, abs=0.01)
 
 
 def test_summary_gives_ratios_of_means_with_their_own_interval(dulled, truth):
-    frame = evaluate.per_picture(dulled, truth)
-    scores = evaluate.summary(frame)
+    frame = scores.per_picture(dulled, truth)
+    found = scores.summary(frame)
     ratio = frame.colorfulness.mean() / frame.colorfulness_true.mean()
-    assert scores["colorfulness_ratio"]["mean"] == pytest.approx(ratio)
-    assert scores["variety_ratio"]["mean"] == pytest.approx(frame.variety.mean() / frame.variety_true.mean())
+    assert found["colorfulness_ratio"]["mean"] == pytest.approx(ratio)
+    assert found["variety_ratio"]["mean"] == pytest.approx(frame.variety.mean() / frame.variety_true.mean())
     assert "colorfulness_true" not in scores
     # Numerator and denominator are resampled together: tighter than either alone.
     width = {name: (s["high"] - s["low"]) / s["mean"] for name, s in scores.items()}
     assert 0 < width["colorfulness_ratio"] < 0.5 * width["colorfulness"]
-    assert scores == evaluate.summary(frame) != evaluate.summary(frame, seed=1)
+    assert scores == scores.summary(frame) != scores.summary(frame, seed=1)
 
 
 def test_the_interval_holds_the_true_mean_95_times_in_100():
     rng = np.random.default_rng(5)
     held = 0
     for trial in range(200):
-        scores = evaluate.summary(pd.DataFrame({"x": rng.normal(10, 2, 60)}), draws=1000, seed=trial)["x"]
-        held += scores["low"] <= 10 <= scores["high"]
+        found = scores.summary(pd.DataFrame({"x": rng.normal(10, 2, 60)}), draws=1000, seed=trial)["x"]
+        held += found["low"] <= 10 <= found["high"]
     assert 182 <= held <= 197  # 190 expected, 3 either side of it a standard error
 
 
@@ -219,29 +221,29 @@ def test_a_paired_interval_is_narrower_than_an_unpaired_one():
     rng = np.random.default_rng(2)
     easy = rng.normal(15, 5, 100)  # how hard each picture is, for both models
     a, b = easy + rng.normal(0.5, 1, 100), easy + rng.normal(0, 1, 100)
-    paired = evaluate.paired_difference(a, b)
+    paired = scores.paired_difference(a, b)
     assert paired["mean"] == pytest.approx(a.mean() - b.mean())
-    each = evaluate.summary(pd.DataFrame({"a": a, "b": b}))
+    each = scores.summary(pd.DataFrame({"a": a, "b": b}))
     assert paired["low"] > 0 > each["a"]["low"] - each["b"]["high"]
     assert paired["high"] - paired["low"] == pytest.approx(2 * 1.96 * (a - b).std() / 10, rel=0.1)
 
 
 def test_curve_point_agrees_with_the_whole_protocol(dulled, truth):
-    point = evaluate.curve_point(dulled, truth)
-    scores = evaluate.summary(evaluate.per_picture(dulled, truth))
+    point = scores.curve_point(dulled, truth)
+    found = scores.summary(scores.per_picture(dulled, truth))
     for name in ("ciede2000", "colorfulness_ratio", "variety_ratio"):
-        assert point[name] == pytest.approx(scores[name]["mean"])
-    assert point["ab_wasserstein"] == evaluate.ab_wasserstein(dulled, truth)
+        assert point[name] == pytest.approx(found[name]["mean"])
+    assert point["ab_wasserstein"] == scores.ab_wasserstein(dulled, truth)
 
 
 def test_render_report_measures_what_the_gamut_took(truth):
     lightness, ab = color.from_uint8(truth)
-    pictures, taken = evaluate.render_report(lightness, ab)
+    pictures, taken = scores.render_report(lightness, ab)
     assert_array_equal(pictures, truth)
     assert taken == {"clipped_share": 0, "clip_dl": 0}
     half = np.zeros((1, 16, 16, 2), np.float32)
     half[:, :8] = (0, 1)  # b* = 128 at L* = 50: no such color
-    taken = evaluate.render_report(np.zeros((1, 16, 16, 1), np.float32), half)[1]
+    taken = scores.render_report(np.zeros((1, 16, 16, 1), np.float32), half)[1]
     lab = rgb2lab(np.clip(color.lab_to_rgb(np.array([[[50.0, 0, 128]]])), 0, 1))
     assert taken["clipped_share"] == 0.5
     assert taken["clip_dl"] == pytest.approx(abs(lab[0, 0, 0] - 50) / 2, abs=1e-3)
@@ -250,19 +252,19 @@ def test_render_report_measures_what_the_gamut_took(truth):
 
 def test_matching_gain_restores_the_truths_colorfulness(truth):
     lightness, ab = color.from_uint8(truth)
-    gain = evaluate.matching_gain(lightness, ab * np.float32(0.4), truth)
+    gain = scores.matching_gain(lightness, ab * np.float32(0.4), truth)
     assert gain == pytest.approx(2.5, rel=0.01)
     pictures = color.render(lightness, ab * np.float32(0.4 * gain))[0]
-    target = evaluate.colorfulness(truth).mean()
-    assert evaluate.colorfulness(pictures).mean() == pytest.approx(target, rel=1.1e-3)
-    assert evaluate.matching_gain(lightness, ab, truth) == pytest.approx(1, rel=2e-3)
-    assert evaluate.matching_gain(lightness, ab, np.zeros_like(truth)) == 0
+    target = scores.colorfulness(truth).mean()
+    assert scores.colorfulness(pictures).mean() == pytest.approx(target, rel=1.1e-3)
+    assert scores.matching_gain(lightness, ab, truth) == pytest.approx(1, rel=2e-3)
+    assert scores.matching_gain(lightness, ab, np.zeros_like(truth)) == 0
 
 
 def test_matching_gain_says_when_no_gain_will_do(truth):
     lightness, ab = color.from_uint8(truth)
     with pytest.raises(ValueError, match=r"no gain up to 64 gives colorfulness \d+\.\d, only 0\.\d"):
-        evaluate.matching_gain(lightness, np.zeros_like(ab), truth)
+        scores.matching_gain(lightness, np.zeros_like(ab), truth)
 
 
 def test_baselines_are_grey_the_mean_and_the_mean_of_each_lightness():
@@ -283,7 +285,7 @@ def test_baselines_are_grey_the_mean_and_the_mean_of_each_lightness():
 def test_the_mean_by_lightness_beats_the_mean_on_what_it_was_fitted_to(truth):
     lightness, _ = color.from_uint8(truth)
     errors = {
-        name: evaluate.per_picture(color.render(lightness, fill(lightness))[0], truth).ab_rmse.pow(2).mean()
+        name: scores.per_picture(color.render(lightness, fill(lightness))[0], truth).ab_rmse.pow(2).mean()
         for name, fill in baselines.fit(truth).items()
     }
     assert errors["mean ab by lightness"] < errors["mean ab"] < errors["grey"]
@@ -305,16 +307,16 @@ def test_the_mean_by_lightness_beats_the_mean_on_what_it_was_fitted_to(truth):
 )
 def test_bad_pictures_raise(predicted, true, options, message):
     with pytest.raises(ValueError, match=message):
-        evaluate.per_picture(predicted, true, **options)
+        scores.per_picture(predicted, true, **options)
 
 
 def test_scores_of_different_pictures_are_not_paired():
     with pytest.raises(ValueError, match="same pictures in the same order"):
-        evaluate.paired_difference(np.ones(3), np.ones(4))
+        scores.paired_difference(np.ones(3), np.ones(4))
     with pytest.raises(ValueError, match="same pictures in the same order"):
-        evaluate.paired_difference(pd.Series([1.0, 2], ["a", "b"]), pd.Series([1.0, 2], ["b", "a"]))
+        scores.paired_difference(pd.Series([1.0, 2], ["a", "b"]), pd.Series([1.0, 2], ["b", "a"]))
     with pytest.raises(ValueError, match="no pictures"):
-        evaluate.summary(pd.DataFrame({"auc": []}))
+        scores.summary(pd.DataFrame({"auc": []}))
 
 
 @pytest.fixture
@@ -322,13 +324,13 @@ def pair(tmp_path, dulled, truth):
     """Two folders of two pictures: a prediction of 48x48 and one of 48x32."""
     for folder, pictures in (("predicted", dulled), ("true", truth)):
         (tmp_path / folder).mkdir()
-        images.save(pictures[0], tmp_path / folder / "a.png")
-        images.save(pictures[1][:, :32], tmp_path / folder / "b.png")
+        files.save(pictures[0], tmp_path / folder / "a.png")
+        files.save(pictures[1][:, :32], tmp_path / folder / "b.png")
     return tmp_path / "predicted", tmp_path / "true"
 
 
 def folders(predicted, truth):
-    return evaluate.one_by_one(*cli._pairs(predicted, truth))
+    return scores.one_by_one(*cli._pairs(predicted, truth))
 
 
 def test_folders_are_paired_by_their_paths_without_suffix(pair, dulled, truth):
@@ -338,28 +340,28 @@ def test_folders_are_paired_by_their_paths_without_suffix(pair, dulled, truth):
         (folder / "b.png").rename(folder / "1950" / "a.png")
     frame, whole, skipped = folders(*pair)
     assert list(frame.index) == ["1950/a", "a"] and skipped == []
-    assert frame.loc["a"].to_dict() == evaluate.per_picture(dulled[:1], truth[:1]).iloc[0].to_dict()
+    assert frame.loc["a"].to_dict() == scores.per_picture(dulled[:1], truth[:1]).iloc[0].to_dict()
     pixels = [np.concatenate([p[1, :, :32].reshape(-1, 3), p[0].reshape(-1, 3)]) for p in (dulled, truth)]
-    assert whole["ab_wasserstein"] == pytest.approx(evaluate.ab_wasserstein(*pixels), rel=1e-6)
+    assert whole["ab_wasserstein"] == pytest.approx(scores.ab_wasserstein(*pixels), rel=1e-6)
 
 
 def test_the_best_constant_of_folders_is_that_of_their_pictures(pair, truth):
     for folder in pair:
         (folder / "b.png").unlink()
-        images.save(truth[1], folder / "b.png")
+        files.save(truth[1], folder / "b.png")
     _, whole, _ = folders(*pair)
-    assert whole["constant_sign_agreement"] == pytest.approx(evaluate.best_constant_sign_agreement(truth[:2]))
+    assert whole["constant_sign_agreement"] == pytest.approx(scores.best_constant_sign_agreement(truth[:2]))
 
 
 def test_pairs_that_cannot_be_scored_are_skipped_with_the_reason(pair, truth):
     predicted, true = pair
-    images.save(truth[2], true / "c.png")
-    images.save(truth[2, :40], predicted / "d.png")
-    images.save(truth[2], true / "d.png")
-    images.save(truth[2], predicted / "e.png")
-    images.save(truth[2], predicted / "e.jpg")
-    images.save(truth[2], true / "e.png")
-    images.save(truth[2], predicted / "f.png")
+    files.save(truth[2], true / "c.png")
+    files.save(truth[2, :40], predicted / "d.png")
+    files.save(truth[2], true / "d.png")
+    files.save(truth[2], predicted / "e.png")
+    files.save(truth[2], predicted / "e.jpg")
+    files.save(truth[2], true / "e.png")
+    files.save(truth[2], predicted / "f.png")
     (true / "f.png").write_bytes(b"not a picture")
     frame, _, skipped = folders(*pair)
     assert list(frame.index) == ["a", "b"]
@@ -383,6 +385,6 @@ def test_predictions_inside_the_folder_of_true_pictures_are_not_true_ones(pair):
 
 
 def test_the_conventions_are_what_the_code_does():
-    assert evaluate.CONVENTIONS["psnr"].endswith("58.9 dB")
-    assert "40 to 100, 220 to 310 degrees" in evaluate.CONVENTIONS["sepia, blue"]
-    assert "t = 0..150" in evaluate.CONVENTIONS["auc"] and "sigma 1.5" in evaluate.CONVENTIONS["ssim"]
+    assert scores.CONVENTIONS["psnr"].endswith("58.9 dB")
+    assert "40 to 100, 220 to 310 degrees" in scores.CONVENTIONS["sepia, blue"]
+    assert "t = 0..150" in scores.CONVENTIONS["auc"] and "sigma 1.5" in scores.CONVENTIONS["ssim"]
