@@ -130,16 +130,16 @@ def _evaluate(options):
 
     frame, set_scores, skipped = scores.one_by_one(*_pairs(options.predicted, options.truth))
     _report("skipped", skipped)
-    scores = scores.summary(frame)
+    found = scores.summary(frame)
     if options.json:
         conventions = scores.CONVENTIONS | {"pictures": "8-bit sRGB, as they are"}
-        report = {"pictures": len(frame), "scores": scores, "set_scores": set_scores, "conventions": conventions}
+        report = {"pictures": len(frame), "scores": found, "set_scores": set_scores, "conventions": conventions}
         print(json.dumps(report, indent=2))
         return 1 if skipped else 0
     print(f"{len(frame)} pictures{'mean':>19}   95 % interval")
     constant = set_scores.pop("constant_sign_agreement")
     beside = {"sign_agreement": f"   (the best single color: {constant:.3f})"}
-    for name, score in scores.items():
+    for name, score in found.items():
         interval = f"{score['low']:.3f} .. {score['high']:.3f}"
         print(f"{name:22} {score['mean']:9.3f}   {interval}{beside.get(name, '')}")
     for name, score in set_scores.items():

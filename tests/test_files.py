@@ -306,7 +306,7 @@ def test_damaged_bytes_load_or_are_refused_but_raise_nothing_else(picture):
 def test_a_large_photograph_is_not_called_an_attack(tmp_path):
     Image.new("RGB", (60, 60)).save(tmp_path / "large.png")
     script = (
-        "from PIL import Image; from colorlib import images; Image.MAX_IMAGE_PIXELS = 3000; files.load('large.png')"
+        "from PIL import Image; from colorlib.data import files; Image.MAX_IMAGE_PIXELS = 3000; files.load('large.png')"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=tmp_path, check=True)
 

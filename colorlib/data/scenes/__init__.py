@@ -61,7 +61,7 @@ def _together(jobs, workers):
         for first in range(workers):
             painters.append(
                 subprocess.Popen(
-                    [sys.executable, "-c", "from colorlib import scenes; scenes._serve()"],
+                    [sys.executable, "-c", "from colorlib.data import scenes; scenes._serve()"],
                     # The same modules as here; OpenCV's threads would fight over cores that the processes fill.
                     env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENCV_FOR_THREADS_NUM": "1"},
                     stdin=subprocess.PIPE,

@@ -6,7 +6,7 @@ import math
 import cv2
 import numpy as np
 
-from .. import color
+from ... import color
 
 _LARGE = 96  # pixels
 
