@@ -42,7 +42,7 @@ RUN = $(PY) -m notebooks.runner.run --profile "$(PROFILE)" $(if $(DATA),--data "
 	$(if $(SETS),--sets "$(SETS)") $(if $(ONLY),--only $(ONLY)) $(if $(SEEDS),--seeds $(SEEDS)) \
 	--jobs $(JOBS)
 
-.PHONY: help setup train-all test test-fast lint format bench results render readme weights notebook address clean
+.PHONY: help setup train-all test test-fast test-jax colab-check lint format bench results render docs weights notebook address clean
 
 help: ## Show this help
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -64,15 +64,24 @@ train-all: $(INSTALLED) ## Train and score every notebook -> data/runs/PROFILE/i
 test: $(INSTALLED) ## Run every test
 	$(PY) -m pytest
 
-test-fast: $(INSTALLED) ## Run the fast tests (under 3 minutes on 2 cores)
+test-fast: $(INSTALLED) ## Run the fast tests (under 2 minutes on 2 cores)
 	$(PY) -m pytest -m "not slow"
+
+test-jax: $(INSTALLED) ## The tests of models, losses, decoding and colorize, with Keras on JAX
+	$(PIP) -q -e ".[jax]"
+	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow" tests/test_models.py tests/test_losses.py tests/test_decoding.py tests/test_colorize.py
+
+colab-check: ## Run notebooks 01 and 09 as Colab would, in a venv of its own with Colab's Python 3.13 and versions
+	@test -x .venv-colab/bin/python || $(or $(PYTHON),python3.13) -m venv .venv-colab
+	.venv-colab/bin/python -m pip install -q --no-cache-dir --disable-pip-version-check -r .ci/colab.txt
+	.venv-colab/bin/python .ci/colab_check.py
 
 lint: $(INSTALLED) ## Check style, formatting, and that source notebooks carry no outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(if $(NOTEBOOKS),$(STRIP) --verify $(NOTEBOOKS))
 
-format: $(INSTALLED) ## Mend what `make lint` complains of, where a machine can
+format: $(INSTALLED) ## Correct what `make lint` complains of, where a machine can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(if $(NOTEBOOKS),$(STRIP) $(NOTEBOOKS))
@@ -87,8 +96,8 @@ results: $(INSTALLED) ## Run the profile's experiments over their seeds -> noteb
 render: $(INSTALLED) ## Like train-all, and put the executed copies into notebooks/rendered/
 	$(RUN) --render
 
-readme: $(INSTALLED) ## Write the README's tables and strip from the result files
-	$(PY) -m notebooks.runner.readme
+docs: $(INSTALLED) ## Write the tables of README.md and docs/ from the result files
+	$(PY) -m notebooks.runner.docs
 
 weights: $(INSTALLED) ## Train the colorizer that ships, from SETS=FOLDER
 	$(if $(SETS),,$(error give SETS=FOLDER with faces, flowers, landscapes and varied, folders or archives))
@@ -119,15 +128,14 @@ setup: $(INSTALLED) ## Install into .venv (every other target does this by itsel
 	echo "This needs Python 3.11, 3.12 or 3.13; found: $$(python3 --version 2>&1 || true)." >&2; \
 	echo "Install one from https://www.python.org/downloads/, or name one: make PYTHON=/path/to/python3.12" >&2; \
 	exit 1
-	@echo "Installing what requirements.txt names: about 3 GB, some minutes"
+	@echo "Installing what requirements.txt names, and the tools of development: about 3 GB, some minutes"
 	@date +%s > .venv/begun
-	$(PIP) -r requirements.txt
-	$(PIP) --no-deps -e .
+	$(PIP) -e ".[dev]"
 	@# The filter that .gitattributes names; outside a git checkout there is nothing to set.
 	@git config filter.nbstripout.clean "$(STRIP)" 2>/dev/null || true
 	@git config diff.ipynb.textconv "$(STRIP) -t" 2>/dev/null || true
 	@# Also compiles to bytecode what every notebook imports, once, and fails here if it cannot be imported.
-	@$(PY) -c "import tensorflow, notebooks.runner.run, colorlib.report, colorlib.results, colorlib.training"
+	@$(PY) -c "import tensorflow, notebooks.runner.run, colorlib.plots, colorlib.scoring.results, colorlib.training"
 	@# The minutes of the first time: a later one finds most of it there.
 	@if [ -s $@ ]; then touch $@; else echo "$$(( $$(date +%s) - $$(cat .venv/begun) )) seconds" > $@; fi
 	@rm .venv/begun

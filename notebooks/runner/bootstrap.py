@@ -1,5 +1,10 @@
-"""The first code cell of every notebook, and the repository's public address, which pyproject.toml holds."""
+"""The first code cell of every notebook, and the repository's public address.
 
+The address stands in pyproject.toml, once `make address URL=https://github.com/OWNER/NAME` has written it there. Until
+then no notebook carries a badge, and no page a clone line.
+"""
+
+import json
 import pathlib
 import re
 import tomllib
@@ -7,27 +12,32 @@ import tomllib
 from colorlib.data import files
 
 CELL = """\
-# The same in every notebook: work from the root of the checkout, which Colab fetches first.
+# The same in every notebook. In Colab it fetches and installs the library; elsewhere it only finds it.
 import os
 import pathlib
 import subprocess
 import sys
 
-address = "{address}"
-if "google.colab" in sys.modules and not pathlib.Path("colorlib").is_dir():
+address = "{address}"  # of the repository; `make address URL=...` writes it
+here = pathlib.Path.cwd()
+if "google.colab" in sys.modules and not (here / "colorlib").is_dir():
+    if not address:
+        raise SystemExit("This copy does not say where its library lies: open it from the repository's own page.")
     if not pathlib.Path("checkout").is_dir():
         subprocess.run(["git", "clone", "-q", "--depth", "1", address, "checkout"], check=True)
-        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-e", "checkout"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-e", "checkout"], check=True)
     os.chdir("checkout")
+    print("Colab forgets this folder when the runtime ends: download what you want to keep.")
+os.environ.setdefault("COLORLIB_STARTED_IN", str(here))  # your own pictures are found beside the notebook
 here = pathlib.Path.cwd()
 os.chdir(next((folder for folder in (here, *here.parents) if (folder / "colorlib").is_dir()), here))
 sys.path.insert(0, os.getcwd())"""
 
 
 def address(root):
-    """Returns the repository's address, `https://github.com/OWNER/NAME`, from pyproject.toml in `root`."""
+    """Returns the repository's address, `https://github.com/OWNER/NAME`, from pyproject.toml in `root`; "" for none."""
     with open(pathlib.Path(root) / "pyproject.toml", "rb") as file:
-        return tomllib.load(file)["project"]["urls"]["Repository"]
+        return tomllib.load(file)["project"].get("urls", {}).get("Repository", "")
 
 
 def cell(root):
@@ -36,14 +46,16 @@ def cell(root):
 
 
 def badge(root, stem):
-    """Returns the Markdown of the button, for the title cell, that opens notebook `stem` in Colab."""
-    owner_and_name = address(root).removeprefix("https://github.com/")
+    """Returns the Markdown of the button that opens notebook `stem` in Colab; "" while there is no address."""
+    if not (known := address(root)):
+        return ""
+    owner_and_name = known.removeprefix("https://github.com/")
     notebook = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/notebooks/{stem}.ipynb"
     return f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({notebook})"
 
 
 def write_address(url, root):
-    """Writes a new address into pyproject.toml, the README and the notebooks' badges and bootstrap cells.
+    """Writes an address into pyproject.toml, and from there into each notebook's badge and first cell, and the README.
 
     Returns the files changed. Raises ValueError unless the address reads https://github.com/OWNER/NAME, the
     only kind that Colab opens.
@@ -52,15 +64,32 @@ def write_address(url, root):
     if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", url):
         raise ValueError(f"URL={url!r} does not read https://github.com/OWNER/NAME")
     root = pathlib.Path(root)
-    old, new = (text.removeprefix("https://github.com/") for text in (address(root), url))
-    # pyproject.toml last: if this stops half way, the old address can still be found and replaced.
-    candidates = [root / "README.md", *sorted(root.glob("notebooks/*.ipynb")), root / "pyproject.toml"]
-    changed = []
-    for path in candidates:
-        before = path.read_text(encoding="utf-8") if path.is_file() else ""
-        # Up to the end of the name only: OWNER/lab is no part of OWNER/lab-two.
-        after = re.sub(rf"(github\.com/|\.com/github/){re.escape(old)}(?![\w-])", rf"\g<1>{new}", before)
-        if after != before:
-            files.write(path, after)
-            changed.append(path)
+    project = root / "pyproject.toml"
+    text = re.sub(r'\n\[project\.urls\]\nRepository = ".*"\n', "", project.read_text(encoding="utf-8"))
+    section = f'\n[project.urls]\nRepository = "{url}"\n'
+    changed = _write({project: text.replace("\n[project.scripts]", f"{section}\n[project.scripts]", 1)})
+    new = {path: _addressed(path, root) for path in sorted(root.glob("notebooks/[0-9]*.ipynb"))}
+    if (readme := root / "README.md").is_file():
+        clone = f"git clone {url} && cd {url.rpartition('/')[2]}\n"
+        before = re.sub(r"(?m)^git clone .*\n", "", readme.read_text(encoding="utf-8"))
+        new[readme] = before.replace("```sh\nmake setup", f"```sh\n{clone}make setup", 1)
+    return changed + _write(new)
+
+
+def _addressed(path, root):
+    """The text of a notebook with the present address in its badge and first code cell."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    title, first = notebook["cells"][0], notebook["cells"][1]
+    lines = [line for line in "".join(title["source"]).split("\n") if "colab-badge.svg" not in line]
+    heading = lines.pop(0)
+    body = "\n".join(lines).lstrip("\n")
+    title["source"] = "\n\n".join(part for part in (heading, badge(root, path.stem), body) if part).splitlines(True)
+    first["source"] = cell(root).splitlines(True)
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def _write(texts):
+    changed = [path for path, text in texts.items() if text != path.read_text(encoding="utf-8")]
+    for path in changed:
+        files.write(path, texts[path])
     return changed
