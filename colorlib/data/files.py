@@ -146,14 +146,9 @@ def _to_srgb(image, profile):
             image = image.convert("RGB")
         if _PROFILE_MODES.get(space) != image.mode:
             raise ValueError(f"its ICC profile is for {space}, its pixels are {image.mode}; save it as sRGB")
-        return ImageCms.profileToProfile(
-            image,
-            source,
-            ImageCms.createProfile("sRGB"),
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
+        srgb, intent = ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC
+        black = ImageCms.Flags.BLACKPOINTCOMPENSATION
+        return ImageCms.profileToProfile(image, source, srgb, renderingIntent=intent, outputMode="RGB", flags=black)
     except (ImageCms.PyCMSError, OSError) as error:
         # A guess would give colors nobody saw, so the file is refused rather than read without its profile.
         raise ValueError(f"its ICC profile cannot be applied ({error}); save it as sRGB") from error
