@@ -65,7 +65,7 @@ TIMEOUT = 30  # seconds without a byte of a download
 ROLES = ("faces", "flowers", "landscapes", "varied")
 SPLITS = {"train": 0.75, "validation": 0.85, "test": 1.0}  # upper bounds of a group's hash in [0, 1)
 # Bits of 512 in which pictures that look alike may differ. Of 32,591 photographs 24 pairs are that near: 23 show one
-# moment, one two seas. At 80 bits 26 of 37 pairs do. Copies that were only compressed or halved are at most 62 apart.
+# moment, one two seas. At 80 bits 26 of 36 pairs do. Copies that were only compressed or halved are at most 62 apart.
 ALIKE = 70
 SHORT_SIDE = 256
 MIN_SIDE = 16  # what is smaller holds nothing to learn from once enlarged
