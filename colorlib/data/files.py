@@ -17,7 +17,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 # Only formats of photographs: Pillow also knows some that run other programs (EPS) or are no pictures at all.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
@@ -35,21 +35,11 @@ _SAVE_OPTIONS = {
     ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
     ".bmp": ("BMP", {}),
 }
-_TURNS = {  # EXIF orientation -> what makes the picture upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_ORIENTATION = 0x0112  # EXIF tag
 _PHOTOMETRIC = 262  # TIFF tag
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 # What Pillow's readers raise on damaged data, found by feeding them damaged files.
 _DAMAGE = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, RuntimeError,
+    OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, OverflowError, RuntimeError,
     struct.error, zlib.error,
 )  # fmt: skip
 
@@ -95,9 +85,11 @@ def load(path_or_bytes, name=None):
             if (pixels := image.width * image.height) > MAX_PIXELS:
                 raise ImageError(name, _too_large(pixels, f"{image.width} x {image.height} = "))
             image.load()
-            turn = _TURNS.get(image.getexif().get(_ORIENTATION))
-            picture = _over_white(image)
-            return np.array(picture.transpose(turn) if turn is not None else picture)
+            image.getexif()  # reads it; without its bytes, exif_transpose does not write it anew, which may fail
+            for place in ("exif", "Raw profile type exif"):
+                image.info.pop(place, None)
+            ImageOps.exif_transpose(image, in_place=True)
+            return np.array(_over_white(image))
     except ImageError:
         raise
     except Image.DecompressionBombError as error:  # Pillow's own limit: only its message holds the size
@@ -154,36 +146,38 @@ def _to_srgb(image, profile):
             image = image.convert("RGB")
         if _PROFILE_MODES.get(space) != image.mode:
             raise ValueError(f"its ICC profile is for {space}, its pixels are {image.mode}; save it as sRGB")
-        return ImageCms.profileToProfile(
-            image,
-            source,
-            ImageCms.createProfile("sRGB"),
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
+        srgb, intent = ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC
+        black = ImageCms.Flags.BLACKPOINTCOMPENSATION
+        return ImageCms.profileToProfile(image, source, srgb, renderingIntent=intent, outputMode="RGB", flags=black)
     except (ImageCms.PyCMSError, OSError) as error:
         # A guess would give colors nobody saw, so the file is refused rather than read without its profile.
         raise ValueError(f"its ICC profile cannot be applied ({error}); save it as sRGB") from error
 
 
 def save(array, path):
-    """Writes uint8 (H, W, 3) or (H, W) in the suffix's format; JPEG at quality 95, chroma not subsampled.
+    """Writes uint8 (H, W, 3) or (H, W) in the suffix's format, whole or not at all.
 
-    The file appears whole or not at all. Raises `ImageError` for a suffix it cannot write or an array of another
-    kind, and OSError naming `path` where the disk refuses.
+    Raises `ImageError` as `encode` does, and OSError naming `path` where the disk refuses.
     """
-    path, array = Path(path), np.asarray(array)
-    if path.suffix.lower() not in _SAVE_OPTIONS:
-        reason = f"cannot write a picture as {path.suffix or 'no suffix'} (known: {', '.join(_SAVE_OPTIONS)})"
-        raise ImageError(str(path), reason)
+    write(path, encode(array, Path(path).suffix, path))
+
+
+def encode(array, suffix, name="picture"):
+    """Encodes uint8 (H, W, 3) or (H, W) as a file's bytes; JPEG at quality 95, chroma not subsampled.
+
+    Raises `ImageError` for a suffix it cannot write or an array of another kind.
+    """
+    array = np.asarray(array)
+    if suffix.lower() not in _SAVE_OPTIONS:
+        reason = f"cannot write a picture as {suffix or 'no suffix'} (known: {', '.join(_SAVE_OPTIONS)})"
+        raise ImageError(str(name), reason)
     if array.dtype != np.uint8 or not array.size or array.ndim < 2 or array.shape[2:] not in ((), (3,)):
         reason = f"a picture is uint8 (H, W, 3) or (H, W), not {array.dtype} {array.shape}"
-        raise ImageError(str(path), reason)
-    kind, options = _SAVE_OPTIONS[path.suffix.lower()]
+        raise ImageError(str(name), reason)
+    kind, options = _SAVE_OPTIONS[suffix.lower()]
     encoded = io.BytesIO()
     Image.fromarray(array).save(encoded, kind, **options)
-    write(path, encoded.getbuffer())
+    return encoded.getbuffer()
 
 
 def fit(picture, size):
@@ -215,8 +209,9 @@ def _resize(picture, height, width):
 def write(path, content):
     """Writes bytes, or text as UTF-8, beside `path` and renames it there; makes missing folders. Returns the path.
 
-    Where that fails, what stood there before stays and no part is left. Raises OSError naming `path` (not the file
-    beside it) where the disk refuses: full, read-only, not permitted, or a file where a folder should be.
+    Where that fails, what stood there before stays and no part is left. The content is on the disk before the name
+    changes, so a power cut leaves the old file or the new one. Raises OSError naming `path` (not the file beside it)
+    where the disk refuses: full, read-only, not permitted, or a file where a folder should be.
     """
     path = Path(path)
     # A name of its own for each thread of each process: the last one to finish wins, and none mixes with another.
@@ -225,7 +220,10 @@ def write(path, content):
         if not path.parent.exists():  # where it is a file, writing tells so better than mkdir
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            beside.write_bytes(content.encode() if isinstance(content, str) else content)
+            with beside.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
@@ -236,12 +234,8 @@ def write(path, content):
 
 def write_json(value, path):
     """Writes a value as JSON, whole or not at all. Raises ValueError for NaN or infinity, which JSON lacks."""
-    path = Path(path)
-    write(path, _json(value, path))
-
-
-def _json(value, path):
     try:
-        return json.dumps(value, indent=1, allow_nan=False) + "\n"
+        text = json.dumps(value, indent=1, allow_nan=False) + "\n"
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    write(path, text)

@@ -1,6 +1,6 @@
 """Videos -> frames: how system 1's faces were picked from VoxCeleb2, one frame every two seconds.
 
-What is hard about videos is decided here once, as `images` does for pictures. Times come from the presentation
+What is hard about videos is decided here once, as `files` does for pictures. Times come from the presentation
 timestamps, so a variable rate and a late start do no harm. Frames stand upright, mirrored where the file says so.
 Colors are converted as tagged: BT.601, 709 or 2020, limited or full range, 8 bits or more.
 """

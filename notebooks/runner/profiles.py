@@ -19,6 +19,7 @@ import re
 
 import yaml
 
+from colorlib.data import sets as picture_sets
 from colorlib.data.sets import ROLES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -103,7 +104,8 @@ def load(name, folder):
 def plan(name, folder, *, data=None, sets=None, only=(), seeds=None, results=False):
     """Checks everything and returns the runs to make, [(notebook's stem, parameters)], in order.
 
-    `data` fills every role, `sets` is a folder with a source for each, `only` names notebooks by number.
+    `data` fills every role; `sets` is a folder with a source for each, which becomes FOLDER::ROLE, so that look-alikes
+    across all its sets fall into one split. `only` names notebooks by number.
     With `results`: one run for each notebook, role and seed of that section. Raises ProfileError, and SourceError for
     a source that is missing, empty or a broken archive.
     """
@@ -112,6 +114,8 @@ def plan(name, folder, *, data=None, sets=None, only=(), seeds=None, results=Fal
     defaults = {stem: parameters(notebook, stem) for stem, notebook in source_notebooks(folder).items()}
     chosen = sorted({_find(number, list(defaults)) for number in only} or defaults)
     values = _values(profile, defaults, where, {} if seeds is None else {"seeds": list(seeds)})
+    for path in picture_sets.sources_in(sets).values() if sets else ():  # each is prepared, whoever asks for one
+        _check_source(path)
     filled = {}
 
     def run(stem, run_folder, **fixed):
@@ -199,14 +203,25 @@ def _find(number, stems):
 
 def _source(role, profile, where, data, sets):
     """The source that fills a role: a name, or a path relative to the root. Raises SourceError for one without use."""
-    data = str((sets.in_sets(sets, role) if sets else data) or profile["sources"].get(role, ""))
+    if sets:
+        picture_sets.in_sets(sets, role)  # raises where there is none
+        return f"{_relative(sets)}::{role}"
+    data = str(data or profile["sources"].get(role, ""))
     if not data:
         raise ProfileError(f"{where} has no source for the role {role!r}: give DATA= or SETS=")
-    _, _, entries = sets.locate(data, role, None, ROOT / "data" / "raw")
-    if data in sets.NAMES:
+    _check_source(data)
+    if data in picture_sets.NAMES:
         return data
-    path = pathlib.Path(data).expanduser().resolve()
-    if path.is_file():
-        entries()  # reads an archive's list, so that a broken one is found before anything runs
-    relative = pathlib.Path(os.path.relpath(path, ROOT)).as_posix()
-    return f"./{relative}" if relative in sets.NAMES else relative  # a folder named as a set is
+    relative = _relative(data)
+    return f"./{relative}" if relative in picture_sets.NAMES else relative  # a folder named as a set is
+
+
+def _check_source(path):
+    """Raises SourceError for a source that is unknown, missing, empty or a broken archive, before anything runs."""
+    _, _, entries = picture_sets.locate(str(path), ROLES[0], None, ROOT / "data" / "raw")
+    if str(path) not in picture_sets.NAMES and pathlib.Path(path).expanduser().is_file():
+        entries()  # reads an archive's list
+
+
+def _relative(path):
+    return pathlib.Path(os.path.relpath(pathlib.Path(path).expanduser().resolve(), ROOT)).as_posix()
