@@ -1,35 +1,69 @@
-"""Run folders: seeds, a checkpoint after every epoch, exact resume, and result.json.
+"""The set-up of a training, checkpoints with exact resume, and previews.
 
-A run folder holds epoch-NNN.weights.h5 (weights and optimizer), history.json, and when the run is scored result.json
-with scores.csv beside it. Each file is written beside and renamed, so a file that is there is whole.
+Call `setup` first. Give a `Checkpoint` to `fit`, beside Keras's own callbacks. Its folder holds epoch-NNN.weights.h5
+(weights and optimizer), kept-NNN.weights.h5, history.json and settings.json. Each file is there whole or not at all.
 """
 
+import fcntl
 import hashlib
+import importlib
 import json
-import math
 import os
 import pathlib
+import platform
+import re
 import shutil
 import sys
 import time
+import weakref
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from colorlib import color
 from colorlib.data import files
 
-_UNREADABLE = (OSError, KeyError, ValueError, RuntimeError)  # h5py raises all four for a damaged file
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+_LENGTHS = ("decay_steps", "first_decay_steps", "boundaries")  # of Keras's learning-rate schedules
+_locks = weakref.WeakValueDictionary()  # {run folder: the lock file}, of this process
 
 
-def set_seed(seed):
-    """Seeds Python, NumPy and Keras, and asks TensorFlow for deterministic kernels: the same seed, the same scores."""
+def setup(seed, *, precision="auto", deterministic=True):
+    """Seeds Python, NumPy and Keras, sets the precision, and prints in one line what was set.
+
+    `precision` is one of `PRECISIONS`, else a ValueError is raised. "auto" is float32 on a CPU; on a GPU it is
+    mixed_bfloat16 from compute capability 8 on, else mixed_float16. `deterministic` makes TensorFlow's kernels
+    deterministic, until the process ends: the same seed, the same scores. JAX and torch are so on a CPU, not on a GPU.
+
+    With deterministic kernels Keras does without XLA. Otherwise, on a CPU, compile with `jit_compile=False`: a step of
+    the vivid model (64 px, 16 pictures) took 225 ms with XLA and 199 ms without, the first one 34 s and 8 s.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
     keras.utils.set_random_seed(seed)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+    device, capability = _gpu() or ("CPU", None)
+    if precision == "auto":
+        precision = "float32" if capability is None else "mixed_bfloat16" if capability >= 8 else "mixed_float16"
+    keras.config.set_dtype_policy(precision)
+    if deterministic and keras.backend.backend() == "tensorflow":
+        importlib.import_module("tensorflow").config.experimental.enable_op_determinism()
+    elif capability is not None:
+        deterministic = False
+    print(f"seed {seed}, {precision} on {device}, {'' if deterministic else 'not '}deterministic")
 
-        tf.config.experimental.enable_op_determinism()
+
+def _gpu():
+    """The name and compute capability of the GPU that the Keras backend computes on; nothing on a CPU."""
+    backend = importlib.import_module(keras.backend.backend())  # tensorflow, jax or torch
+    if backend.__name__ == "torch":
+        cuda = backend.cuda
+        return (cuda.get_device_name(), cuda.get_device_capability()[0]) if cuda.is_available() else None
+    if backend.__name__ == "jax":
+        gpus = [device for device in backend.devices() if device.platform == "gpu"]
+        return (gpus[0].device_kind, float(gpus[0].compute_capability)) if gpus else None
+    if gpus := backend.config.list_physical_devices("GPU"):
+        details = backend.config.experimental.get_device_details(gpus[0])
+        return details.get("device_name", "GPU"), details.get("compute_capability", (0,))[0]
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -37,14 +71,16 @@ class Checkpoint(keras.callbacks.Callback):
 
     A run that is killed loses at most one epoch, and ends with the weights it would have had: batches (see
     `pipeline`) and dropout follow from the epoch's number, and the optimizer's state is saved. The last two
-    checkpoints are kept. `settings`, a dict as JSON has it, say what run this is, with a digest of the model's shapes,
-    optimizer and loss: checkpoints of other settings are removed, with a notice, never taken up. `history` is
-    {name: [one value an epoch]}, with the epoch's `seconds`. Shows a progress bar. A loss or score that is no longer
-    finite ends the run with a FloatingPointError.
+    checkpoints are kept, each with its checksum. `history` is {name: [one value an epoch]}, with the epoch's
+    `seconds`. Scores or weights that are not finite end the run with a FloatingPointError, before they are written.
+
+    `settings`, a dict as JSON has it, say what run this is, with a digest of the model's shapes, optimizer and loss:
+    checkpoints of other settings are removed, with a notice, never taken up. Only `epochs` may change, and with them
+    the length of the learning-rate schedule: a run is taken up unless more epochs are done already.
 
     The weights of the epoch with the lowest `val_loss` are kept, and those of the epochs named in `keep`; `load` brings
     them back. With `patience`, the run ends after so many epochs without a lower `val_loss`, and `settings` must say
-    how many `epochs` there are at most.
+    how many `epochs` there are at most. (Keras's EarlyStopping counts anew after a resume.)
     """
 
     def __init__(self, folder, settings, *, patience=None, keep=()):
@@ -52,63 +88,71 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder, self.patience, self.keep = pathlib.Path(folder), patience, keep
         self.settings = json.loads(json.dumps(settings))  # as the file will have them: lists, no tuples
         self.history = {}
-        self._bar = tqdm(disable=True)
+        self._lock = None
 
     def restore(self, model):
         """Loads the newest checkpoint into the compiled `model`; returns the number of epochs already done.
 
-        A checkpoint that cannot be read is reported and passed over for the one before it; where none can be read, the
-        model is as it was.
+        A damaged checkpoint is reported and passed over for the one before it; where none can be read, the model is as
+        it was. Raises BlockingIOError where another process trains in the folder, naming it, and OSError where a note
+        (settings.json, history.json) cannot be read, or is missing and files have names that would be overwritten.
         """
         # Also where there is nothing to load: a first step that has to make the optimizer's variables is traced twice.
         model.optimizer.build(model.trainable_variables)
-        self.settings["model"] = _signature(model)
-        self._of_this_run()
-        paths = {int(path.name[6:].partition(".")[0]): path for path in self.folder.glob("epoch-*.weights.h5")}
-        if not paths:
-            return 0
-        known = self._read("history.json")
-        variables = [*model.variables, *model.optimizer.variables]
-        fresh = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+        self.settings |= _signature(model)
+        self.history = {}
+        self._lock = _lock(self.folder)
+        paths = {int(path.name[6:].partition(".")[0]): path for path in _ours(self.folder, "epoch")}
+        if self._is_another_run(max(paths, default=0)):
+            print(f"{self.folder}: its checkpoints are of other settings; starting anew")
+            for path in (*_ours(self.folder, "epoch|kept|preview"), self.folder / "history.json"):
+                path.unlink(missing_ok=True)
+            paths = {}
+        _write_json(self.settings, self.folder / "settings.json")
+        known = self._read("history.json") if paths else {}
         for done, path in sorted(paths.items(), reverse=True):
             try:
-                model.load_weights(path)
-            except _UNREADABLE as error:
+                _load_weights(model, path)
+            except OSError as error:
                 print(f"{path} cannot be read ({error}); taking the checkpoint before it")
-                for variable, value in zip(variables, fresh, strict=True):  # it may have been read by half
-                    variable.assign(value)
                 continue
             self.history = {name: values[:done] for name, values in known.items()}
             self._keep(done)
             print(f"{self.folder}: taken up after epoch {done}; to train anew, remove this folder")
             return self.settings["epochs"] if self._stalled(done) else done
-        print(f"{self.folder}: no checkpoint can be read; starting anew")
+        if paths:
+            print(f"{self.folder}: no checkpoint can be read; starting anew")
         return 0
 
-    def _of_this_run(self):
-        """Makes the folder, and clears it of another run's checkpoints and previews."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        note, stale = self.folder / "settings.json", list(self.folder.glob("*-[0-9]*.*"))
-        if stale and (not note.is_file() or self._read(note.name) != self.settings):
-            print(f"{self.folder}: its checkpoints are of other settings; starting anew")
-            for path in stale:
-                path.unlink()
-        files.write_json(self.settings, note)
+    def _is_another_run(self, done):
+        if not (self.folder / "settings.json").exists():
+            if theirs := [*_ours(self.folder, "epoch|kept"), *self.folder.glob("history.json")]:
+                raise FileExistsError(f"{theirs[0]} is of no run (settings.json is missing): take another folder")
+            return False
+        before, now = self._read("settings.json"), self.settings
+        changed = {name for name in before | now if before.get(name) != now.get(name)}
+        if "epochs" in changed and done <= now.get("epochs", 0):
+            changed -= {"epochs", "schedule_steps"}
+        return bool(changed)
 
     def _read(self, name):
         try:
-            return json.loads((path := self.folder / name).read_text(encoding="utf-8"))
+            value = json.loads((path := self.folder / name).read_text(encoding="utf-8"))
+            if name == "settings.json" and "model" not in value:
+                raise ValueError("it is not of a run")
+            return value
         except (OSError, ValueError) as error:
             raise OSError(f"{path} cannot be read ({error}); to train anew, remove this folder") from error
 
     def on_train_begin(self, logs=None):
-        """Starts the progress bar where the run stands."""
-        done = len(self.history.get("seconds", []))
-        self._bar = tqdm(total=self.params["epochs"], initial=done, desc=self.folder.name, unit=" epochs")
+        """Locks the folder again, if this is another `fit` than the first after `restore`."""
+        if self._lock is None:
+            raise RuntimeError(f"{self.folder}: call restore(model) before fit")
+        self._lock = _lock(self.folder)
 
     def on_train_end(self, logs=None):
-        """Ends the progress bar."""
-        self._bar.close()
+        """Gives the folder free."""
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Starts the epoch's clock, and its random numbers: Keras saves no state of dropout's."""
@@ -116,31 +160,22 @@ class Checkpoint(keras.callbacks.Callback):
             if variable.name == "seed_generator_state":
                 seed, _ = keras.ops.convert_to_numpy(variable)
                 variable.assign([seed, epoch << 20])  # the second counts what was drawn; no epoch draws a million
-        self._epoch, self._start = epoch + 1, time.perf_counter()
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Stops where the loss, averaged over the epoch so far, is no number any more."""
-        self._must_be_finite(f"step {batch + 1} of epoch {self._epoch}", loss=float((logs or {}).get("loss", 0)))
-
-    def _must_be_finite(self, place, **values):
-        if wild := [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]:
-            kept = f"the checkpoints before it are kept in {self.folder}"
-            raise FloatingPointError(f"{place} diverged: {', '.join(wild)}; {kept}")
+        self._start = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the checkpoint and removes all but this and the one before."""
         values = {name: float(value) for name, value in (logs or {}).items()}
-        self._must_be_finite(f"epoch {epoch + 1}", **values)
+        # Of the weights too: what the last step made of them is in no loss yet.
+        found = values | {weight.path: keras.ops.convert_to_numpy(weight) for weight in self.model.weights}
+        if wild := [name for name, value in found.items() if not np.isfinite(value).all()]:
+            kept = f"the checkpoints before it are kept in {self.folder}"
+            raise FloatingPointError(f"epoch {epoch + 1} diverged: {', '.join(wild[:3])} not finite; {kept}")
         for name, value in {**values, "seconds": time.perf_counter() - self._start}.items():
             self.history.setdefault(name, []).append(value)
         # History first: a checkpoint is never ahead of it, and `restore` cuts what is too long.
-        files.write_json(self.history, self.folder / "history.json")
-        beside = self.folder / ".partial.weights.h5"
-        self.model.save_weights(beside)
-        os.replace(beside, self._file("epoch", epoch + 1))
+        _write_json(self.history, self.folder / "history.json")
+        _place(self._file("epoch", epoch + 1), lambda beside: _save_weights(self.model, beside))
         self._keep(epoch + 1)
-        self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
-        self._bar.update()
         if self._stalled(epoch + 1):
             self.model.stop_training = True
 
@@ -153,8 +188,8 @@ class Checkpoint(keras.callbacks.Callback):
     def load(self, model, epoch=None):
         """Loads weights and optimizer of `epoch`, of `keep` or else `best_epoch`. An OSError names a file it cannot."""
         try:
-            model.load_weights(path := self._file("kept", (self.best_epoch or 0) if epoch is None else epoch))
-        except _UNREADABLE as error:
+            _load_weights(model, path := self._file("kept", (self.best_epoch or 0) if epoch is None else epoch))
+        except OSError as error:
             raise OSError(f"{path} cannot be read ({error}); to train anew, remove this folder") from error
 
     def _file(self, kind, epoch):
@@ -165,12 +200,10 @@ class Checkpoint(keras.callbacks.Callback):
         last = [self._file("epoch", number) for number in (epoch - 1, epoch)]
         wanted = {self._file("kept", number) for number in (*self.keep, self.best_epoch) if number}
         kept = self._file("kept", epoch)
-        if kept in wanted:  # also if it is there: it may be damaged, or of a run before
-            partial = self.folder / ".partial-kept.weights.h5"
-            shutil.copyfile(last[-1], partial)
-            os.replace(partial, kept)
-        for old in set(self.folder.glob("*-*.weights.h5")) - wanted - set(last):  # later ones too, which are damaged
-            old.unlink()
+        if kept in wanted:  # also if it is there: it may be damaged
+            _place(kept, lambda beside: shutil.copyfile(last[-1], beside))
+        for old in set(_ours(self.folder, r"(\.partial-)?(epoch|kept)")) - wanted - set(last):
+            old.unlink()  # also later ones, which are damaged
 
     def _stalled(self, epoch):
         return self.patience is not None and epoch - (self.best_epoch or epoch) >= self.patience
@@ -215,22 +248,82 @@ class Preview(keras.callbacks.Callback):
     def pictures(self):
         """{epoch: predicted pictures (N, S, S, 3)}, those written before a restart included."""
         count, side = self.truth.shape[:2]
-        paths = {int(path.stem[8:]): path for path in sorted(self.folder.glob("preview-*.png"))}
+        paths = {int(path.stem[8:]): path for path in sorted(_ours(self.folder, "preview"))}
         rows = {epoch: files.load(path)[-side:] for epoch, path in paths.items() if self._is_due(epoch)}
         return {epoch: np.stack(np.split(row, count, axis=1)) for epoch, row in rows.items()}
 
 
-def _signature(model):
-    """A digest of what a compiled model is trained as. Not of names: Keras counts them up from layer to layer."""
-    compiled = [keras.saving.serialize_keras_object(part) for part in (model.optimizer, model.loss)]
-    text = json.dumps([[weight.shape for weight in model.weights], compiled], default=str)
-    text = json.dumps(json.loads(text, object_hook=lambda part: {k: v for k, v in part.items() if k != "name"}))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
 def save(model, path):
     """Saves a model as a .keras file, whole or not at all."""
-    path = pathlib.Path(path)
+    _place(pathlib.Path(path), model.save)
+
+
+def _place(path, write):
+    """Lets `write` fill a file beside `path`, and renames it when it is on the disk."""
     beside = path.with_name(f".partial-{path.name}")
-    model.save(beside)
-    os.replace(beside, path)
+    try:
+        write(beside)
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())  # or a power cut could leave the name without the content
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write_json(value, path):
+    _place(path, lambda beside: beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8"))
+
+
+def _save_weights(model, path):
+    """Saves weights and optimizer, and behind them, where HDF5 does not look, their SHA-256."""
+    model.save_weights(path)
+    with path.open("rb+") as file:
+        file.write(hashlib.file_digest(file, "sha256").digest())
+
+
+def _load_weights(model, path):
+    """Loads what `_save_weights` saved; raises OSError where it is missing or one bit of it has changed."""
+    content = memoryview(path.read_bytes())
+    if hashlib.sha256(content[:-32]).digest() != content[-32:]:
+        raise OSError("its checksum is wrong")
+    model.load_weights(path)
+
+
+def _ours(folder, kinds):
+    """The files with exactly a name that a run gives; all others are somebody's own."""
+    name = re.compile(rf"({kinds})-\d{{3,}}\.(weights\.h5|png)")
+    return [path for path in folder.iterdir() if name.fullmatch(path.name)]
+
+
+def _lock(folder):
+    """Locks a folder until this process ends or gives it free; returns the lock file, open.
+
+    A lock that this process holds already stays: a cell of a notebook may be run again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (path := folder.resolve() / ".lock").touch()
+    file = _locks.get(path)
+    if file is None or not os.path.samefile(path, file.fileno()):  # the folder may be a new one of the old name
+        file = _locks[path] = path.open("r+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(f"{folder} is in use: a training of {path.read_text()}") from None
+    except OSError as error:  # on some network disks
+        print(f"{folder} cannot be locked ({error}): start no second training in it")
+    path.write_text(f"process {os.getpid()} on {platform.node()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}")
+    return file
+
+
+def _signature(model):
+    """What a compiled model is trained as, without names, which Keras counts up; and how long its schedule is."""
+    variables = [(one.shape, one.trainable) for one in (*model.weights, *model.optimizer.variables)]
+    compiled = [keras.saving.serialize_keras_object(part) for part in (model.optimizer, model.loss)]
+    lengths = []
+
+    def without_lengths(part):
+        lengths.extend(part.pop(name) for name in _LENGTHS if name in part)
+        return {name: value for name, value in part.items() if name != "name"}
+
+    text = json.dumps(json.loads(json.dumps([variables, compiled], default=str), object_hook=without_lengths))
+    return {"model": hashlib.sha256(text.encode()).hexdigest()[:12], "schedule_steps": lengths}

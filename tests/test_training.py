@@ -1,10 +1,11 @@
 """The same seed gives the same run, a run that was stopped ends as one never stopped, and no file is half of one."""
 
-import datetime
 import errno
-import json
+import importlib.util
+import itertools
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -12,203 +13,166 @@ import subprocess
 import sys
 import types
 
-import h5py
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 import skimage.color
+import tensorflow as tf
+from keras.optimizers.schedules import PiecewiseConstantDecay
 from PIL import Image
 
-from colorlib import color, models, training
-from colorlib.data import files, pipeline
-from colorlib.models import losses
-from colorlib.scoring import results, scores
+from colorlib import training
+from colorlib.data import files
 
 EPOCHS, STEPS = 3, 2
-FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory):
-    """Eight smooth pictures as clean JPEGs."""
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    for i in range(8):
-        noise = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
-        noise.resize((40, 32), Image.Resampling.BICUBIC).save(folder / f"{i}.jpg", quality=95, subsampling=0)
-    return sorted(folder.glob("*.jpg"))
+@pytest.fixture(autouse=True)
+def float32():
+    yield
+    keras.config.set_dtype_policy("float32")
 
 
-class Within(keras.callbacks.Callback):
-    """Does something in the middle of an epoch, counted from 1."""
-
-    def __init__(self, epoch, act):
-        super().__init__()
-        self.epoch, self.act = epoch, act
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.now = epoch + 1
-
-    def on_train_batch_end(self, batch, logs=None):
-        if (self.now, batch) == (self.epoch, 0):
-            self.act()
+# Whole runs
 
 
-def interrupt(*_, **__):
-    raise KeyboardInterrupt
+def batch(step):
+    """Four pictures that follow from the step, as the pipeline's follow from the epoch."""
+    lightness = tf.random.stateless_uniform((4, 8, 8, 1), (3, step), -1, 1)
+    return lightness, tf.concat([lightness, -lightness], -1) / 2
 
 
-def run(paths, folder, *callbacks, epochs=EPOCHS, **kept):
-    """One run as notebooks do it: batch norm, dropout, Adam on a schedule. Returns colorizer, model, checkpoint."""
-    training.set_seed(3)
-    colorizer = models.vivid_colorizer(32, widths=(4, 8))
-    logits = keras.layers.Dropout(0.3)(colorizer.get_layer("logits").output)
-    model = keras.Model(colorizer.input, logits)
-    falling = [STEPS, 2 * STEPS, 3 * STEPS], [1e-2, 8e-3, 5e-3, 1.0]  # but in the fourth epoch all is lost
-    schedule = keras.optimizers.schedules.PiecewiseConstantDecay(*falling)
-    # Eagerly, because tracing would take longer than all its batches.
-    model.compile(keras.optimizers.Adam(schedule), loss=losses.BinCrossEntropy(), run_eagerly=True)
+def run(folder, *callbacks, epochs=EPOCHS, precision="float32", **kept):
+    """One run as notebooks do it: batch norm, dropout, Adam on a schedule. Returns model and checkpoint."""
+    training.setup(3, precision=precision)
+    layers = keras.layers.Conv2D(8, 3, padding="same"), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)
+    head = keras.layers.Conv2D(2, 3, padding="same", dtype="float32")
+    model = keras.Sequential([keras.layers.Input((8, 8, 1)), *layers, head])
+    # With the fourth epoch all is lost.
+    rate = PiecewiseConstantDecay([STEPS, 2 * STEPS, 3 * STEPS], [3e-2, 2e-2, 1e-2, 1.0])
+    model.compile(keras.optimizers.Adam(rate), loss="mse", jit_compile=False)
     checkpoint = training.Checkpoint(folder, {"epochs": epochs}, **kept)
-    first_epoch = checkpoint.restore(model)
-    lab = pipeline.load_lab(paths, 32)
-    batches = pipeline.lab_batches(lab, batch_size=4, training=True, seed=3, first_epoch=first_epoch)
-    options = {"epochs": epochs, "initial_epoch": first_epoch, "steps_per_epoch": STEPS, "shuffle": False, "verbose": 0}
+    done = checkpoint.restore(model)
+    options = {"epochs": epochs, "initial_epoch": done, "steps_per_epoch": STEPS, "shuffle": False, "verbose": 0}
     if kept:
-        options["validation_data"] = pipeline.lab_batches(lab, batch_size=8)
+        options["validation_data"] = tf.data.Dataset.range(100, 101).map(batch)
+    batches = tf.data.Dataset.range(done * STEPS, 99).map(batch)
     model.fit(batches, callbacks=[*callbacks, checkpoint], **options)
-    return colorizer, model, checkpoint
+    return model, checkpoint
 
 
-@pytest.fixture(scope="module")
-def straight(paths, tmp_path_factory):
-    return run(paths, tmp_path_factory.mktemp("straight"))
+def interrupted(step):
+    """Interrupts the run after that step of it."""
+    steps = itertools.count(1)
+
+    def act(batch, logs):
+        if next(steps) == step:
+            raise KeyboardInterrupt
+
+    return keras.callbacks.LambdaCallback(on_train_batch_end=act)
+
+
+def values(model):
+    return [keras.ops.convert_to_numpy(variable) for variable in (*model.weights, *model.optimizer.variables)]
 
 
 def assert_same_run(one, other):
-    for mine, theirs in zip(one[1].weights, other[1].weights, strict=True):
-        np.testing.assert_array_equal(mine.numpy(), theirs.numpy(), err_msg=mine.path)
-    for mine, theirs in zip(one[1].optimizer.variables, other[1].optimizer.variables, strict=True):
-        np.testing.assert_array_equal(mine.numpy(), theirs.numpy(), err_msg=mine.path)
-    histories = [{**made[2].history} for made in (one, other)]
+    np.testing.assert_equal(values(one[0]), values(other[0]))
+    histories = [{**checkpoint.history} for _, checkpoint in (one, other)]
     seconds = [len(history.pop("seconds")) for history in histories]
     assert histories[0] == histories[1] and seconds == [len(histories[0]["loss"])] * 2
-    assert one[2].best_epoch == other[2].best_epoch
-    assert contents(one[2].folder) == contents(other[2].folder)
+    assert one[1].best_epoch == other[1].best_epoch
+    assert contents(one[1].folder) == contents(other[1].folder)
 
 
-def assert_same_scores(one, other, paths):
-    truth = pipeline.load_pictures(paths, 32)
-    lightness = color.from_uint8(truth)[0]
-    frames = [
-        scores.per_picture(scores.render_report(lightness, np.array(made[0](lightness)))[0], truth)
-        for made in (one, other)
-    ]
-    pd.testing.assert_frame_equal(*frames, check_exact=True)
-    assert frames[0]["ciede2000"].std() > 0
-
-
-def test_the_same_seed_gives_the_same_scores(paths, straight, tmp_path):
-    again = run(paths, tmp_path)
-    assert_same_run(straight, again)
-    assert_same_scores(straight, again, paths)
-    loss = straight[2].history["loss"]
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_a_run_stopped_within_an_epoch_ends_as_one_never_stopped(tmp_path, precision):
+    """Half precision has a state of its own: the scale of the loss."""
+    straight = run(tmp_path / "straight", precision=precision)
+    assert_same_run(straight, run(tmp_path / "again", precision=precision))
+    loss = straight[1].history["loss"]
     assert loss[0] > loss[1] > loss[2]
-
-
-def test_a_run_stopped_within_an_epoch_ends_as_one_never_stopped(paths, straight, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        run(paths, tmp_path, Within(3, interrupt))
-    assert contents(tmp_path) == ["epoch-001.weights.h5", "epoch-002.weights.h5", "history.json"]
-    resumed = run(paths, tmp_path)
+        run(tmp_path / "stopped", interrupted(2 * STEPS + 1), precision=precision)
+    assert contents(tmp_path / "stopped") == ["epoch-001.weights.h5", "epoch-002.weights.h5", "history.json"]
+    resumed = run(tmp_path / "stopped", precision=precision)
     assert_same_run(straight, resumed)
-    assert contents(tmp_path) == ["epoch-002.weights.h5", "epoch-003.weights.h5", "history.json"]
-    assert json.loads((tmp_path / "history.json").read_text()) == resumed[2].history
-    assert resumed[2].minutes == sum(resumed[2].history["seconds"]) / 60 > 0
+    assert contents(tmp_path / "stopped") == ["epoch-002.weights.h5", "epoch-003.weights.h5", "history.json"]
+    assert resumed[1].minutes == sum(resumed[1].history["seconds"]) / 60 > 0
+    assert int(getattr(resumed[0].optimizer, "step_counter", EPOCHS * STEPS)) == EPOCHS * STEPS
+
+
+def process(code, *arguments):
+    """A process that runs a line of Python with this file as `tests`."""
+    here = pathlib.Path(__file__).parent
+    place = {"cwd": here, "env": os.environ | {"PYTHONPATH": str(here.parent)}}
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    code = f"import pathlib, sys, test_training as tests; folder = pathlib.Path(sys.argv[1]); {code}"
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], text=True, **pipes, **place)
+
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 KEPT = {"epochs": 9, "keep": (1,), "patience": 2}
 
 
-def killed(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def killed_at_the_fifth_tensor():
-    """Within save_weights: what is in the file so far is flushed, as a full buffer would be."""
-    create, made = h5py.Group.create_dataset, []
-
-    def count(group, *args, **kwargs):
-        made.append(group)
-        if len(made) == 5:
-            group.file.flush()
-            killed()
-        return create(group, *args, **kwargs)
-
-    h5py.Group.create_dataset = count
-
-
-def killed_while_keeping():
-    """The checkpoint is there, its copy by half."""
-
-    def copy(source, target):
-        target.write_bytes(cut(source.read_bytes()))
-        killed()
-
-    training.shutil.copyfile = copy
-
-
-MOMENTS = [(2, killed), (3, killed_at_the_fifth_tensor), (3, killed_while_keeping)]
-LEFT = [
-    ["epoch-001", "kept-001"],
-    [".partial", "epoch-001", "epoch-002", "kept-001", "kept-002"],
-    [".partial-kept", "epoch-001", "epoch-002", "epoch-003", "kept-001", "kept-002"],
-]
-
-
-def killed_run(pictures, folder, moment):
-    """What the process runs that is to be killed."""
-    run(sorted(pathlib.Path(pictures).glob("*.jpg")), pathlib.Path(folder), Within(*MOMENTS[int(moment)]), **KEPT)
-
-
 @pytest.mark.slow
-def test_a_run_killed_three_times_ends_as_one_never_killed(paths, tmp_path):
-    straight = run(paths, tmp_path / "straight", **KEPT)
-    assert straight[2].best_epoch == 3 and len(straight[2].history["loss"]) == 5  # of 9: it had no patience left
-    here, folder = pathlib.Path(__file__).parent, tmp_path / "killed"
-    script = "import sys, test_training; test_training.killed_run(*sys.argv[1:])"
-    place = {"cwd": here, "env": os.environ | {"PYTHONPATH": str(here.parent)}}
-    for moment, left in enumerate(LEFT):
-        command = [sys.executable, "-c", script, str(paths[0].parent), str(folder), str(moment)]
-        ended = subprocess.run(command, capture_output=True, timeout=120, **place)
-        assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
-        assert contents(folder) == sorted([*(f"{name}.weights.h5" for name in left), "history.json"])
+def test_a_run_killed_three_times_ends_as_one_never_killed(tmp_path):
+    straight, folder = run(tmp_path / "straight", **KEPT), tmp_path / "killed"
+    assert straight[1].best_epoch == 3 and len(straight[1].history["loss"]) == 5  # of 9: it had no patience left
+    for name, count in (("save_weights", 2), ("save_weights", 2), ("copyfile", 2)):
+        code = "tests.stop_at(sys.argv[2], int(sys.argv[3]), setattr, tests.kill); tests.run(folder, **tests.KEPT)"
+        killed = process(code, folder, name, count)
+        _, errors = killed.communicate(timeout=120)
+        assert killed.returncode == -signal.SIGKILL, errors[-2000:]
+    assert ".partial-kept-003.weights.h5" in contents(folder)
     for _ in range(2):  # the second time there is nothing to do
-        resumed = run(paths, folder, **KEPT)
+        resumed = run(folder, **KEPT)
         assert_same_run(straight, resumed)
-        assert_same_scores(straight, resumed, paths)
     for epoch in (1, None):
-        for made in (straight, resumed):
-            made[2].load(made[1], epoch)
+        for model, checkpoint in (straight, resumed):
+            checkpoint.load(model, epoch)
         assert_same_run(straight, resumed)
-        assert int(resumed[1].optimizer.iterations.numpy()) == (epoch or 3) * STEPS
+        assert int(resumed[0].optimizer.iterations) == (epoch or 3) * STEPS
 
 
-def test_seeds_differ():
-    kernels = []
+# The set-up
+
+
+def test_a_seed_seeds_everything_and_seeds_differ():
+    drawn = []
     for seed in (1, 2, 1):
-        training.set_seed(seed)
-        kernels.append(small()[0].get_weights()[0])
-    assert (kernels[0] == kernels[2]).all() and (kernels[0] != kernels[1]).any()
+        training.setup(seed)
+        drawn.append([random.random(), np.random.rand(), float(small()[0].get_weights()[0][0, 0])])
+    assert drawn[0] == drawn[2] and all(one != other for one, other in zip(drawn[0], drawn[1], strict=True))
+
+
+FLOAT32, BFLOAT16, FLOAT16 = training.PRECISIONS[1:]
+AUTO = [(None, FLOAT32), (("T4", 7), FLOAT16), (("A100", 8), BFLOAT16), (("B200", 10.0), BFLOAT16)]
+
+
+@pytest.mark.parametrize(("gpu", "chosen"), AUTO)
+def test_the_precision_fits_the_machine_or_is_the_one_named(monkeypatch, capsys, gpu, chosen):
+    assert training._gpu() is None or gpu  # the machine's own; here follow others
+    monkeypatch.setattr(training, "_gpu", lambda: gpu)
+    for asked, given in (("auto", chosen), *((name, name) for name in training.PRECISIONS[1:])):
+        training.setup(5, precision=asked)
+        assert keras.config.dtype_policy().name == given
+        device = gpu[0] if gpu else "CPU"
+        assert capsys.readouterr().out == f"seed 5, {given} on {device}, deterministic\n"
+    with pytest.raises(ValueError, match="precision must be one of auto, float32, .*, not 'float16'"):
+        training.setup(0, precision="float16")
 
 
 # Checkpoints, without the training
 
 
-def small(units=2):
+def small():
     """A compiled model of one layer, and the callback's way through an epoch that leaves its weights at a value."""
-    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(units)])
+    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
     model.compile("adam", loss="mse", jit_compile=False)
-    model.optimizer.build(model.trainable_variables)
 
     def epoch(checkpoint, number, **logs):
         checkpoint.set_model(model)
@@ -220,131 +184,103 @@ def small(units=2):
 
 
 def contents(folder):
-    return sorted(path.name for path in folder.iterdir() if path.name != "settings.json")
+    return sorted(path.name for path in folder.iterdir() if path.name not in ("settings.json", ".lock"))
 
 
-def three_epochs(folder):
-    checkpoint = training.Checkpoint(folder, {"epochs": 3})
-    model, epoch = small()
-    assert checkpoint.restore(model) == 0
+def restored(folder, settings=None, *, change=None, **kept):
+    """A new checkpoint, its model, the way through an epoch, and the epochs that `restore` found done."""
+    checkpoint, (model, epoch) = training.Checkpoint(folder, settings or {"epochs": 3}, **kept), small()
+    if change:
+        change(model)
+    return checkpoint, model, epoch, checkpoint.restore(model)
+
+
+def three_epochs(folder, settings=None, **options):
+    checkpoint, _, epoch, done = restored(folder, settings, **options)
+    assert done == 0
     for number in (1, 2, 3):
         epoch(checkpoint, number)
-
-
-def test_the_last_two_checkpoints_are_kept(tmp_path):
-    three_epochs(tmp_path / "run")
-    assert contents(tmp_path / "run") == ["epoch-002.weights.h5", "epoch-003.weights.h5", "history.json"]
-    model, _ = small()
-    checkpoint = training.Checkpoint(tmp_path / "run", {"epochs": 3})
-    assert checkpoint.restore(model) == 3
-    assert (model.get_weights()[0] == 3).all()
-    assert checkpoint.history["loss"] == [1, 1 / 2, 1 / 3]
 
 
 def cut(data):
     return data[: len(data) // 2]
 
 
-def scrambled(data):
-    assert b"SNOD" in data
-    return data.replace(b"SNOD", b"\0\0\0\0")  # a table of names within the file; h5py then raises RuntimeError
+def flipped(place):
+    """Damage that turns one bit, at a share of the file's length."""
+
+    def damage(data):
+        at = round(place * (len(data) - 1))
+        return data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
+
+    return damage
 
 
-@pytest.mark.parametrize("damage", [cut, scrambled, lambda data: b""], ids=["cut", "scrambled", "empty"])
+WITHOUT_CHECKSUM = [lambda data: b"", lambda data: data[:-32]]
+
+
+@pytest.mark.parametrize("damage", [cut, *WITHOUT_CHECKSUM, *map(flipped, np.linspace(0, 1, 20))])
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_taken(tmp_path, capsys, damage):
     three_epochs(tmp_path)
+    assert contents(tmp_path) == ["epoch-002.weights.h5", "epoch-003.weights.h5", "history.json"]
     last = tmp_path / "epoch-003.weights.h5"
     last.write_bytes(damage(last.read_bytes()))
-    model, epoch = small()
-    checkpoint = training.Checkpoint(tmp_path, {"epochs": 3})
-    assert checkpoint.restore(model) == 2
+    checkpoint, model, epoch, done = restored(tmp_path)
+    assert done == 2 and (model.get_weights()[0] == 2).all()
     assert re.match(r".*epoch-003\.weights\.h5 cannot be read \(.+\); taking the checkpoint", capsys.readouterr().out)
-    assert (model.get_weights()[0] == 2).all()
     assert checkpoint.history["loss"] == [1, 1 / 2] and len(checkpoint.history["seconds"]) == 2
     epoch(checkpoint, 3, loss=0.25)
-    assert training.Checkpoint(tmp_path, {"epochs": 3}).restore(small()[0]) == 3
-    assert json.loads((tmp_path / "history.json").read_text())["loss"] == [1, 1 / 2, 0.25]
-
-
-def test_where_no_checkpoint_fits_the_model_stays_as_it_was(tmp_path, capsys):
-    three_epochs(tmp_path)
+    checkpoint, model, _, done = restored(tmp_path)
+    assert done == 3 and (model.get_weights()[0] == 3).all()
+    assert checkpoint.history["loss"] == [1, 1 / 2, 0.25]
     for path in tmp_path.glob("epoch-*"):
-        path.write_bytes(b"cut")
-    model, epoch = small()
-    before = model.get_weights()
-    checkpoint = training.Checkpoint(tmp_path, {"epochs": 3})
-    assert checkpoint.restore(model) == 0
-    assert "no checkpoint can be read; starting anew" in capsys.readouterr().out
-    for mine, weight in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(mine, weight)
-    assert int(model.optimizer.iterations.numpy()) == 0
+        path.write_bytes(damage(path.read_bytes()))
+    before = []
+    checkpoint, model, epoch, done = restored(tmp_path, change=lambda model: before.extend(model.get_weights()))
+    assert done == 0 and "no checkpoint can be read; starting anew" in capsys.readouterr().out
+    np.testing.assert_equal(values(model)[:2], before)
+    assert int(model.optimizer.iterations) == 0 and checkpoint.history == {}
     epoch(checkpoint, 1)  # the first of the new run stays, the last ones of the old run go
     assert contents(tmp_path) == ["epoch-001.weights.h5", "history.json"]
 
 
-def failing(*_, **__):
-    raise FULL
-
-
-def half_written(path, **_):
-    path.write_bytes(b"\x89HDF half")
-    raise FULL
-
-
-@pytest.mark.parametrize(
-    ("where", "name", "fails"),
-    [(training.os, "replace", failing), (keras.Model, "save_weights", lambda self, path: half_written(path))],
-    ids=["rename", "save"],
-)
-def test_a_full_disk_stops_the_run_and_the_checkpoints_stay_whole(tmp_path, monkeypatch, where, name, fails):
-    three_epochs(tmp_path)
-    whole = {path.name: path.read_bytes() for path in tmp_path.glob("epoch-*")}
-    model, epoch = small()
-    checkpoint = training.Checkpoint(tmp_path, {"epochs": 3})
-    assert checkpoint.restore(model) == 3
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(where, name, fails)
-        epoch(checkpoint, 4)
-    assert {path.name: path.read_bytes() for path in tmp_path.glob("epoch-*")} == whole
-    again = training.Checkpoint(tmp_path, {"epochs": 3})
-    assert again.restore(model) == 3
-    assert again.history["loss"] == [1, 1 / 2, 1 / 3]
-    epoch(again, 4)
-    assert contents(tmp_path) == sorted([*(f"epoch-00{n}.weights.h5" for n in (3, 4)), "history.json"])
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_ends_the_run_before_anything_is_written(tmp_path, value):
+def test_what_is_no_number_ends_the_run_before_anything_is_written(tmp_path, value):
     three_epochs(tmp_path)
+    checkpoint, model, epoch, _ = restored(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    checkpoint, (model, epoch) = training.Checkpoint(tmp_path, {"epochs": 3}), small()
-    checkpoint.restore(model)
-    with pytest.raises(FloatingPointError, match=rf"epoch 4 diverged: val_loss is {value}; the checkpoints before it"):
+    with pytest.raises(FloatingPointError, match="epoch 4 diverged: val_loss not finite; the checkpoints before it"):
         epoch(checkpoint, 4, val_loss=value)
+    model.set_weights = lambda _: model.layers[0].bias.assign([0.0, value])  # by the last step, seen by no loss
+    with pytest.raises(FloatingPointError, match="epoch 4 diverged: .*bias not finite"):
+        epoch(checkpoint, 4)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert len(checkpoint.history["loss"]) == 3
 
 
-def test_a_loss_that_becomes_nan_ends_the_run_in_that_step(tmp_path):
-    model, _ = small()
-    checkpoint = training.Checkpoint(tmp_path, {"epochs": 3})
-    checkpoint.restore(model)
-    pictures = np.ones((40, 3), np.float32)
-    pictures[20:] = np.nan  # the third batch of 10 has the first
-    with pytest.raises(FloatingPointError, match="step 3 of epoch 1 diverged: loss is nan"):
-        model.fit(pictures, np.ones((40, 2)), batch_size=10, epochs=3, shuffle=False, callbacks=[checkpoint], verbose=0)
-    assert contents(tmp_path) == []
+def test_kerass_own_callbacks_serve_beside_it(tmp_path):
+    folder, callbacks, x = tmp_path / "run", keras.callbacks, np.ones((80, 3), np.float32)
+
+    def fit(epochs):
+        checkpoint, model, _, done = restored(folder, {"epochs": epochs})
+        stopping = [callbacks.TerminateOnNaN(), callbacks.EarlyStopping(patience=1, min_delta=9)]
+        logs = [callbacks.CSVLogger(folder / "log.csv", append=True)]
+        if importlib.util.find_spec("tensorboard"):
+            logs.append(callbacks.TensorBoard(folder / "board"))
+        options = {"epochs": epochs, "initial_epoch": done, "batch_size": 10, "validation_split": 0.5, "verbose": 2}
+        model.fit(x, np.ones((80, 2)), shuffle=False, callbacks=[*stopping, *logs, checkpoint], **options)
+        return checkpoint
+
+    fit(1)
+    assert len(fit(9).history["val_loss"]) == 3  # EarlyStopping knows nothing of the epoch before
+    assert [line.split(",")[0] for line in (folder / "log.csv").read_text().split()] == ["epoch", "0", "1", "2"]
+    before = contents(folder)
+    x[20:] = np.nan
+    with pytest.raises(FloatingPointError, match="epoch 4 diverged: loss"):
+        fit(9)
+    assert contents(folder) == before and restored(folder, {"epochs": 9})[3] == 3
 
 
-def test_a_thousand_epochs_are_counted(tmp_path):
-    three_epochs(tmp_path)
-    for name, kind in (("epoch-002.weights.h5", "epoch-999"), ("epoch-003.weights.h5", "epoch-1000")):
-        (tmp_path / name).rename(tmp_path / f"{kind}.weights.h5")
-    (tmp_path / "history.json").write_text(json.dumps({"loss": [1.0] * 1000, "seconds": [1.0] * 1000}))
-    checkpoint, (model, epoch) = training.Checkpoint(tmp_path, {"epochs": 3}), small()
-    assert checkpoint.restore(model) == 1000 and (model.get_weights()[0] == 3).all()
-    epoch(checkpoint, 1001)
-    assert [name for name in contents(tmp_path) if "epoch" in name] == [f"epoch-{n}.weights.h5" for n in (1000, 1001)]
+# Whose files they are
 
 
 @pytest.mark.parametrize("name", ["history.json", "settings.json"])
@@ -353,8 +289,84 @@ def test_a_damaged_note_is_named_and_costs_no_checkpoint(tmp_path, name):
     before = contents(tmp_path)
     (tmp_path / name).write_text("")
     with pytest.raises(OSError, match=rf"{name} cannot be read .*to train anew, remove this folder"):
-        training.Checkpoint(tmp_path, {"epochs": 3}).restore(small()[0])
+        restored(tmp_path)
     assert contents(tmp_path) == before
+
+
+def rated(boundary, rate=0.1):
+    decay = PiecewiseConstantDecay([boundary], [rate, 0.01])
+    return lambda model: model.compile(keras.optimizers.SGD(decay), loss="mse")
+
+
+def frozen(model):
+    model.layers[0].trainable = False
+    rated(6)(model)
+
+
+CHANGES = {
+    "none": ({}, rated(6), 3),
+    "more epochs": ({"epochs": 4}, rated(6), 3),
+    "more epochs, a longer schedule": ({"epochs": 4}, rated(8), 3),
+    "fewer epochs than are done": ({"epochs": 2}, rated(6), 0),
+    "another schedule for as many epochs": ({}, rated(8), 0),
+    "more epochs, another rate": ({"epochs": 4}, rated(8, rate=0.2), 0),
+    "setting": ({"widths": [4, 9]}, rated(6), 0),
+    "loss": ({}, lambda model: model.compile(model.optimizer, loss="mae"), 0),
+    "optimizer": ({}, lambda model: None, 0),
+    "frozen": ({}, frozen, 0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_run_goes_on_for_more_epochs_and_another_is_never_taken_up(tmp_path, capsys, change):
+    settings, compiled, done = CHANGES[change]
+    three_epochs(tmp_path, {"epochs": 3, "widths": (4, 8)}, change=rated(6))
+    files.save(np.zeros((24, 16, 3), np.uint8), tmp_path / "preview-002.png")
+    strangers = ["2024-01-01.jpg", "epoch-1.weights.h5", "epoch-notes.txt", "kept-best.weights.h5", "scores.csv"]
+    for name in strangers:
+        (tmp_path / name).write_text("mine")
+    checkpoint, _, _, found = restored(tmp_path, {"epochs": 3, "widths": [4, 8]} | settings, change=compiled)
+    assert found == done == len(checkpoint.history.get("loss", []))
+    assert ("taken up after epoch 3" if done else "of other settings; starting anew") in capsys.readouterr().out
+    assert set(strangers) <= set(contents(tmp_path)) and (done or contents(tmp_path) == strangers)
+
+
+@pytest.mark.parametrize("name", ["epoch-001.weights.h5", "kept-001.weights.h5", "history.json", "settings.json"])
+def test_a_strangers_file_is_neither_read_nor_overwritten(tmp_path, name):
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(OSError, match=name):
+        restored(tmp_path)
+    assert (tmp_path / name).read_text() == "{}"
+
+
+def test_a_second_training_is_refused_and_a_killed_one_holds_nothing(tmp_path):
+    other = process("held = tests.restored(folder); print('held', flush=True); sys.stdin.readline()", tmp_path)
+    assert any("held" in line for line in other.stdout)
+    with pytest.raises(BlockingIOError, match=rf"is in use: a training of process {other.pid} on .+, started \d{{4}}-"):
+        restored(tmp_path)
+    other.kill()
+    other.communicate()
+    three_epochs(tmp_path)
+
+
+def is_held(folder):
+    code = "import fcntl, sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    return bool(subprocess.run([sys.executable, "-c", code, folder / ".lock"], capture_output=True).returncode)
+
+
+def test_a_folder_is_held_until_the_training_ends_or_its_checkpoint_goes(tmp_path):
+    three_epochs(tmp_path)
+    first, second = restored(tmp_path)[0], restored(tmp_path)[0]  # the cell is run again
+    assert first.history == second.history and is_held(tmp_path)
+    shutil.rmtree(tmp_path)
+    third = restored(tmp_path)[0]
+    assert is_held(tmp_path)
+    third.on_train_end()
+    assert not is_held(tmp_path)
+    third.on_train_begin()
+    assert is_held(tmp_path)
+    del third
+    assert not is_held(tmp_path)
 
 
 # The best epoch, epochs to keep, and patience
@@ -362,153 +374,116 @@ def test_a_damaged_note_is_named_and_costs_no_checkpoint(tmp_path, name):
 LOSSES = [3.0, 1.0, 2.0, 1.0, 0.5]  # with a patience of 2 the fourth ends the run: an equal loss is no lower one
 
 
-def patient_run(folder, model, epoch):
-    """Up to six epochs; returns the checkpoint and what `restore` said."""
-    checkpoint = training.Checkpoint(folder, {"epochs": 6}, patience=2, keep=(1, 3))
-    model.stop_training = False
-    done = checkpoint.restore(model)
+def patient_run(folder):
+    """Up to six epochs; returns the checkpoint, its model and what `restore` said."""
+    checkpoint, model, epoch, done = restored(folder, {"epochs": 6}, patience=2, keep=(3,))
     for number in range(done + 1, 7):
         epoch(checkpoint, number, val_loss=LOSSES[number - 1])
         if model.stop_training:
             break
-    return checkpoint, done
+    return checkpoint, model, done
 
 
 def kept_values(checkpoint, model, epochs):
-    values = []
+    found = []
     for epoch in epochs:
         checkpoint.load(model, epoch)
-        values.append(set(np.unique(np.concatenate([np.ravel(weight) for weight in model.get_weights()]))))
-    return values
+        found.append(set(np.concatenate([np.ravel(weight) for weight in model.get_weights()])))
+    return found
 
 
 def test_the_best_epoch_and_those_asked_for_are_kept_and_patience_ends_the_run(tmp_path):
-    model, epoch = small()
-    checkpoint, done = patient_run(tmp_path, model, epoch)
+    checkpoint, model, done = patient_run(tmp_path)
     assert done == 0 and len(checkpoint.history["loss"]) == 4 and checkpoint.best_epoch == 2
-    kept = [f"kept-00{number}.weights.h5" for number in (1, 2, 3)]
+    kept = ["kept-002.weights.h5", "kept-003.weights.h5"]  # no longer the first, which was the best before
     assert contents(tmp_path) == ["epoch-003.weights.h5", "epoch-004.weights.h5", "history.json", *kept]
-    assert kept_values(checkpoint, model, (1, None, 3, 2)) == [{1}, {2}, {3}, {2}]
-    again, done = patient_run(tmp_path, model, epoch)
+    assert kept_values(checkpoint, model, (None, 3, 2)) == [{2}, {3}, {2}]
+    with pytest.raises(OSError, match=r"kept-004\.weights\.h5 cannot be read"):
+        checkpoint.load(model, 4)
+    again, model, done = patient_run(tmp_path)
     assert done == 6 and again.history == checkpoint.history
     assert (model.get_weights()[0] == 4).all()  # the last ones, as in the run that was not taken up
-
-
-def test_the_best_before_is_dropped(tmp_path):
-    model, epoch = small()
-    checkpoint = training.Checkpoint(tmp_path, {"epochs": 3})
-    checkpoint.restore(model)
-    for number, best in enumerate((1, 2, 2), start=1):
-        epoch(checkpoint, number, val_loss=(2.0, 1.0, 1.0)[number - 1])
-        assert [path.name for path in tmp_path.glob("kept-*")] == [f"kept-00{best}.weights.h5"]
-        assert checkpoint.best_epoch == best
 
 
 class Stopped(BaseException):
     """The process ends here, and nothing is tidied up."""
 
 
-def stop_at(place, monkeypatch):
-    """Ends the run before the file operation of that number, or within it where that can be; counts the operations."""
-    count = []
+def stop():
+    raise Stopped
 
-    def counted(original, half=None):
+
+def full():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def stop_at(name, count, patch=setattr, end=stop):
+    """Stops a run within its file operation of that name ("any": of any) and count, and lets it do no other."""
+    done = []
+
+    def counted(owner, own_name, half_done=False):
+        original = getattr(owner, own_name)
+
         def operation(*args, **kwargs):
-            count.append(original)
-            if len(count) == place:
-                if half:
-                    half(*args)
-                raise Stopped
-            return original(*args, **kwargs)
+            done.extend([own_name] * (name in ("any", own_name)))
+            if len(done) == count and half_done:
+                original(*args, **kwargs)
+                args[1].write_bytes(cut(args[1].read_bytes()))
+            return end() if count and len(done) >= count else original(*args, **kwargs)
 
-        return operation
+        patch(owner, own_name, operation)
 
-    def half_saved(model, path):
-        save(model, path)
-        path.write_bytes(cut(path.read_bytes()))
-
-    def half_copied(source, target):
-        target.write_bytes(cut(source.read_bytes()))
-
-    save = keras.Model.save_weights
-    monkeypatch.setattr(keras.Model, "save_weights", counted(save, half_saved))
-    monkeypatch.setattr(training.shutil, "copyfile", counted(training.shutil.copyfile, half_copied))
-    for owner, name in ((os, "replace"), (pathlib.Path, "unlink")):
-        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
-    return count
+    counted(keras.Model, "save_weights", half_done=True)
+    counted(shutil, "copyfile", half_done=True)
+    for owner, own_name in ((os, "fsync"), (os, "replace"), (pathlib.Path, "unlink")):
+        counted(owner, own_name)
+    return done
 
 
-def test_a_run_stopped_at_any_file_it_writes_ends_with_the_same_files(tmp_path, monkeypatch):
-    model, epoch = small()
-    with monkeypatch.context() as patch:
-        operations = stop_at(None, patch)
-        straight, _ = patient_run(tmp_path / "straight", model, epoch)
-    assert len(operations) > 24
-    for place in range(1, len(operations) + 1):
-        folder = tmp_path / str(place)
-        with monkeypatch.context() as patch, pytest.raises(Stopped):
-            stop_at(place, patch)
-            patient_run(folder, model, epoch)
-        for path in folder.glob("[ek]*.weights.h5"):  # what is there is whole
-            h5py.File(path).close()
-        resumed, done = patient_run(folder, model, epoch)
+@pytest.mark.parametrize("end", [stop, full])
+def test_a_run_stopped_at_any_file_it_writes_ends_with_the_same_files(tmp_path, monkeypatch, end):
+    with monkeypatch.context() as context:
+        operations = stop_at("any", 0, context.setattr)
+        straight, _, _ = patient_run(tmp_path / "straight")
+    assert len(operations) > 40 and operations.count("replace") == 12
+    assert all(before == "fsync" for before, name in itertools.pairwise(operations) if name == "replace")
+    for count in range(1, len(operations) + 1):
+        folder = tmp_path / str(count)
+        with monkeypatch.context() as context, pytest.raises((Stopped, OSError), match="^$|No space left"):
+            stop_at("any", count, context.setattr, end)
+            patient_run(folder)
+        resumed, model, done = patient_run(folder)
         assert resumed.best_epoch == 2 and len(resumed.history["seconds"]) == 4
         for name in ("loss", "val_loss"):
             assert resumed.history[name] == straight.history[name]
-        assert contents(folder) == contents(tmp_path / "straight"), (place, done)
-        assert kept_values(resumed, model, (1, 2, 3)) == [{1}, {2}, {3}], (place, done)
+        assert contents(folder) == contents(tmp_path / "straight"), (count, done)
+        assert kept_values(resumed, model, (2, 3)) == [{2}, {3}], (count, done)
 
 
-@pytest.mark.parametrize("damage", [cut, scrambled, lambda data: b""], ids=["cut", "scrambled", "empty"])
-def test_a_damaged_kept_file_is_named(tmp_path, damage):
-    model, epoch = small()
-    checkpoint, _ = patient_run(tmp_path, model, epoch)
-    best = tmp_path / "kept-002.weights.h5"
-    best.write_bytes(damage(best.read_bytes()))
-    with pytest.raises(OSError, match=r"kept-002\.weights\.h5 cannot be read \(.+\); to train anew, remove"):
-        checkpoint.load(model)
-    assert kept_values(checkpoint, model, (1, 3)) == [{1}, {3}]
+@pytest.mark.parametrize("damage", [cut, flipped(0.5)])
+def test_a_damaged_kept_file_is_named_and_written_anew_with_its_epoch(tmp_path, damage):
+    checkpoint, model, _ = patient_run(tmp_path)
+    kept = tmp_path / "kept-003.weights.h5"
+    kept.write_bytes(damage(kept.read_bytes()))
+    with pytest.raises(OSError, match=r"kept-003\.weights\.h5 cannot be read \(.+\); to train anew, remove"):
+        checkpoint.load(model, 3)
+    (tmp_path / "epoch-004.weights.h5").write_bytes(b"")
+    checkpoint, model, done = patient_run(tmp_path)
+    assert done == 3 and kept_values(checkpoint, model, (2, 3)) == [{2}, {3}]
 
 
-def test_an_epoch_that_was_not_kept_or_not_measured_is_named(tmp_path):
-    model, epoch = small()
-    checkpoint, _ = patient_run(tmp_path / "run", model, epoch)
-    with pytest.raises(OSError, match=r"kept-004\.weights\.h5 cannot be read"):
-        checkpoint.load(model, 4)
-    unmeasured = training.Checkpoint(tmp_path / "none", {"epochs": 3})
-    assert unmeasured.best_epoch is None
-    with pytest.raises(OSError, match=r"kept-000\.weights\.h5 cannot be read"):
-        unmeasured.load(model)
-
-
-def test_a_damaged_kept_file_is_written_anew_with_its_epoch(tmp_path):
-    """As a machine that lost its power leaves them: the newest files were not on the disk yet."""
-    model, epoch = small()
-    patient_run(tmp_path, model, epoch)
-    (tmp_path / "epoch-004.weights.h5").unlink()
-    for name in ("epoch-003", "kept-003"):
-        (tmp_path / f"{name}.weights.h5").write_bytes(b"")
-    shutil.copyfile(tmp_path / "kept-002.weights.h5", tmp_path / "epoch-002.weights.h5")
-    checkpoint, done = patient_run(tmp_path, model, epoch)
-    assert done == 2 and kept_values(checkpoint, model, (1, 2, 3)) == [{1}, {2}, {3}]
-
-
-def test_kept_files_and_previews_of_other_settings_go(tmp_path):
-    model, epoch = small()
-    patient_run(tmp_path, model, epoch)
-    files.save(np.zeros((24, 16, 3), np.uint8), tmp_path / "preview-002.png")
-    (tmp_path / "scores.csv").write_text("ciede2000\n1\n")
-    checkpoint = training.Checkpoint(tmp_path, {"epochs": 7})
-    assert checkpoint.restore(model) == 0 and checkpoint.best_epoch is None
-    assert contents(tmp_path) == ["history.json", "scores.csv"]
+def test_a_model_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    path, (model, _) = tmp_path / "model.keras", small()
+    training.save(model, path)
+    np.testing.assert_equal(keras.saving.load_model(path).get_weights(), model.get_weights())
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda _: full())
+    with pytest.raises(OSError, match="No space left"):
+        training.save(small()[0], path)
+    assert contents(tmp_path) == ["model.keras"] and path.read_bytes() == before
 
 
 # Previews
-
-
-def constant_colorizer():
-    """Colors every pixel with its bias, a* and b* / 128."""
-    return keras.Sequential([keras.layers.Input((16, 16, 1)), keras.layers.Conv2D(2, 1, kernel_initializer="zeros")])
 
 
 @pytest.fixture
@@ -520,184 +495,47 @@ def truth():
 
 
 def previewed(folder, truth, epochs, every=2):
-    """Previews of a color that changes with the epochs."""
-    colorizer = constant_colorizer()
-    preview = training.Preview(folder, colorizer, truth, every=every)
+    """Previews of a color that changes with the epochs: a* and b* / 128 of every pixel are the bias."""
+    convolution = keras.layers.Conv2D(2, 1, kernel_initializer="zeros")
+    preview = training.Preview(folder, keras.Sequential([keras.Input((16, 16, 1)), convolution]), truth, every=every)
     for epoch in epochs:
-        colorizer.layers[0].bias.assign([0.01 * epoch, -0.02 * epoch])
+        convolution.bias.assign([0.01 * epoch, -0.02 * epoch])
         preview.on_epoch_end(epoch - 1)
     return preview
 
 
 def test_a_preview_holds_the_true_the_grey_and_the_predicted(tmp_path, truth):
-    previewed(tmp_path, truth, range(1, 6))
-    assert contents(tmp_path) == ["preview-002.png", "preview-004.png"]
-    for epoch in (2, 4):
+    previewed(tmp_path, truth, (1, 2))
+    pictures = previewed(tmp_path, truth, range(3, 6)).pictures  # those before a restart too
+    assert contents(tmp_path) == ["preview-002.png", "preview-004.png"] and list(pictures) == [2, 4]
+    for epoch, predicted in pictures.items():
         picture = np.asarray(Image.open(tmp_path / f"preview-00{epoch}.png"))
-        assert picture.shape == (48, 48, 3)
         rows = picture.reshape(3, 16, 3, 16, 3).swapaxes(1, 2)  # (row, picture, S, S, 3)
         np.testing.assert_array_equal(rows[0], truth)
+        np.testing.assert_array_equal(rows[2], predicted)
         lab = skimage.color.rgb2lab(truth)
         for row, ab in ((rows[1], [0, 0]), (rows[2], [1.28 * epoch, -2.56 * epoch])):
             lab[..., 1:] = ab
             np.testing.assert_allclose(row / 255, skimage.color.lab2rgb(lab), atol=0.6 / 255)
-
-
-def test_epochs_to_preview_can_be_named(tmp_path, truth):
-    previewed(tmp_path, truth, range(1, 7), every=(1, 2, 5))
-    assert contents(tmp_path) == ["preview-001.png", "preview-002.png", "preview-005.png"]
-    assert list(previewed(tmp_path, truth, (), every=(1, 5)).pictures) == [1, 5]  # one before had others
-
-
-def test_predicted_pictures_are_given_back_those_before_a_restart_too(tmp_path, truth):
-    previewed(tmp_path, truth, (1, 2))
-    pictures = previewed(tmp_path, truth, range(3, 7)).pictures
-    lightness = color.from_uint8(truth)[0]
-    assert list(pictures) == [2, 4, 6]
-    for epoch, found in pictures.items():
-        ab = np.broadcast_to(np.float32([0.01 * epoch, -0.02 * epoch]), (3, 16, 16, 2))
-        np.testing.assert_array_equal(found, color.render(lightness, ab)[0])
-
-
-def test_previews_come_along_while_a_model_is_fitted(tmp_path, truth):
-    colorizer = constant_colorizer()
-    colorizer.compile(keras.optimizers.SGD(0.1), loss="mse", run_eagerly=True)
-    lightness, ab = color.from_uint8(truth)
-    preview = training.Preview(tmp_path, colorizer, truth, every=1)
-    colorizer.fit(lightness, ab + 0.05, epochs=2, callbacks=[preview], verbose=0)
-    pictures = preview.pictures
-    np.testing.assert_array_equal(pictures[2], color.render(lightness, np.array(colorizer(lightness)))[0])
-    assert (pictures[1] != pictures[2]).any()
-
-
-class Shown:
-    """What IPython has for this: a display that can be updated."""
-
-    def __init__(self):
-        self.first, self.updates = [], []
-
-    def display(self, image, display_id):
-        self.first.append(image)
-        return types.SimpleNamespace(update=self.updates.append) if display_id else None
+    assert list(previewed(tmp_path, truth, range(1, 7), every=(1, 2, 5)).pictures) == [1, 2, 5]
 
 
 @pytest.mark.parametrize("shell", ["a notebook's", None, "not imported"])
 def test_a_preview_is_shown_in_a_notebook_and_nowhere_else(tmp_path, truth, monkeypatch, shell):
     """Papermill imports IPython and ipykernel into a process that is no notebook."""
-    shown = Shown()
+    first, updates = [], []
+
+    def display(image, display_id):
+        first.append(image)
+        return types.SimpleNamespace(update=updates.append)
+
     modules = {
-        "ipykernel": types.SimpleNamespace(),
         "IPython": types.SimpleNamespace(get_ipython=lambda: shell),
-        "IPython.display": types.SimpleNamespace(Image=bytes, display=shown.display),
+        "IPython.display": types.SimpleNamespace(Image=bytes, display=display),
     }
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, None if shell == "not imported" else module)
     previewed(tmp_path, truth, range(1, 5))
     written = [(tmp_path / f"preview-00{epoch}.png").read_bytes() for epoch in (2, 4)]
     in_notebook = shell == "a notebook's"
-    assert shown.first == written[:1] * in_notebook and shown.updates == written * in_notebook
-
-
-# Results
-
-
-RUN = {
-    "experiment": "09_vivid_colors",
-    "variant": "classes",
-    "parameters": 1234,
-    "data": {"name": "scenes", "train": 75, "validation": 10, "test": 15, "digest": "d1"},
-    "seed": 0,
-}
-SCORES = {"ciede2000": {"mean": 1.5, "low": 1.0, "high": 2.0}}
-
-
-def test_a_result_says_everything_needed_to_repeat_it(tmp_path):
-    frame = pd.DataFrame({"ciede2000": [1.0, 2.0], "psnr": [20.1234567, 30.0]})
-    more = {"dials": {"tau": 0.2}, "curve": [], "history": {"loss": [1.0]}, "minutes": 0.5, "set_scores": {"x": 1.0}}
-    result = training.write_result(tmp_path / "run", **RUN, scores=SCORES, per_picture=frame, **more)
-    assert contents(tmp_path / "run") == ["result.json", "scores.csv"]
-    assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
-    found = {name: result.pop(name) for name in ("commit", "hardware", "versions", "date")}
-    assert result == RUN | {"scores": SCORES} | more
-    assert found["versions"] == {
-        "keras": keras.version(),
-        "tensorflow": found["versions"]["tensorflow"],
-        "numpy": np.__version__,
-    }
-    assert found["date"] == datetime.date.today().isoformat()
-    assert (tmp_path / "run" / "scores.csv").read_text() == "ciede2000,psnr\n1,20.1235\n2,30\n"
-
-
-@pytest.mark.parametrize(
-    ("scores", "values"),
-    [({"ciede2000": {"mean": float("nan")}}, [1.0, 2.0]), (SCORES, [1.0, float("nan")])],
-    ids=["mean", "picture"],
-)
-def test_a_nan_makes_no_result_and_leaves_the_one_before(tmp_path, scores, values):
-    frame = pd.DataFrame({"ciede2000": values})
-    with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
-        training.write_result(tmp_path / "run", **RUN, scores=scores, per_picture=frame)
-    assert list(tmp_path.rglob("*.*")) == []
-    training.write_result(tmp_path, **RUN, scores=SCORES, per_picture=pd.DataFrame({"ciede2000": [1.0, 2.0]}))
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(ValueError, match=r"Out of range float|no finite numbers: ciede2000"):
-        training.write_result(tmp_path, **RUN, scores=scores, per_picture=frame)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_json_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "deep" / "down" / "a.json"
-    training.write_json({"é": [1, 2.5, None]}, path)
-    assert json.loads(path.read_text(encoding="utf-8")) == {"é": [1, 2.5, None]}
-    assert path.read_text().endswith("}\n")
-    for value in (float("nan"), float("inf")):
-        with pytest.raises(ValueError, match=r"a\.json: Out of range float"):
-            training.write_json({"x": value}, path)
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(os, "replace", failing)
-        training.write_json({"x": 1}, path)
-    assert json.loads(path.read_text(encoding="utf-8")) == {"é": [1, 2.5, None]}
-    training.write_json([], path)
-    assert path.read_text() == "[]\n" and contents(path.parent) == ["a.json"]
-
-
-def test_commit_and_hardware_are_told_in_a_word_or_a_line(monkeypatch, tmp_path):
-    assert re.fullmatch(r"[0-9a-f]{7,40}\+?|unknown", results.commit())
-    assert re.fullmatch(r"\d+ (x|cores,) .*\w.*", results.hardware())
-    monkeypatch.setattr(results, "ROOT", tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert results.commit.__wrapped__() == "unknown"
-    monkeypatch.setattr(results, "ROOT", tmp_path / "gone")
-    assert results.commit.__wrapped__() == "unknown"
-
-
-def test_a_checkpoint_of_other_settings_is_never_taken_up(tmp_path, capsys):
-    model, epoch = small()
-    checkpoint = training.Checkpoint(tmp_path, {"epochs": 3, "widths": (4, 8)})
-    checkpoint.restore(model)
-    checkpoint.set_model(model)
-    epoch(checkpoint, 1)
-    same = {"epochs": 3, "widths": [4, 8]}
-    assert training.Checkpoint(tmp_path, same).restore(small()[0]) == 1
-    assert f"{tmp_path}: taken up after epoch 1" in capsys.readouterr().out
-    assert training.Checkpoint(tmp_path, same | {"epochs": 4}).restore(small()[0]) == 0
-    assert "of other settings; starting anew" in capsys.readouterr().out
-    assert not list(tmp_path.glob("epoch-*"))
-
-
-def another_loss(model):
-    model.compile(model.optimizer, loss="mean_absolute_error")
-
-
-def another_rate(model):
-    model.compile(keras.optimizers.SGD(0.5), loss=model.loss)
-
-
-@pytest.mark.parametrize("change", [another_loss, another_rate, None])
-def test_a_checkpoint_of_another_model_is_never_taken_up(tmp_path, change):
-    three_epochs(tmp_path)
-    model, _ = small() if change else small(units=5)
-    if change:
-        change(model)
-    assert training.Checkpoint(tmp_path, {"epochs": 3}).restore(model) == 0
-    assert not list(tmp_path.glob("epoch-*"))
+    assert first == written[:1] * in_notebook and updates == written * in_notebook
