@@ -75,7 +75,7 @@ def test_each_network_sees_what_it_was_trained_on(name, tiny):
     expected = known.preprocess_input(grey(pictures)) if known else (grey(pictures) - 127) / 128
     for make in (backbones.imagenet_backbone, backbones.imagenet_embedder):
         seen = preprocessed(make(name, image_size=8, weights=None), pictures)
-        np.testing.assert_allclose(seen[:, :8, :8], expected, atol=0.01)
+        np.testing.assert_allclose(seen[:, :8, :8], expected, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("image_size", [32, None])
@@ -93,11 +93,13 @@ def test_an_embedding_is_the_mean_of_the_last_features_at_length_1():
     np.testing.assert_allclose(embedding, expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("name, parameters", [("vgg16", 14_714_688), ("resnet50", 23_587_712)])
-def test_networks_have_the_published_parameters(name, parameters):
-    model = backbones.imagenet_backbone(name, image_size=64, weights=None)
-    assert model.count_params() == parameters and model.trainable_weights == []
-    assert [layer.name for layer in model.layers] == ["lightness", "preprocess", "network"]
+def test_networks_are_the_published_ones():
+    for name, parameters in (("vgg16", 14_714_688), ("resnet50", 23_587_712)):
+        model = backbones.imagenet_backbone(name, image_size=64, weights=None)
+        assert model.count_params() == parameters and model.trainable_weights == []
+    extractor = backbones.feature_extractor("vgg16", backbones.JOHNSON, weights=None)
+    maps = [tuple(each.shape) for each in extractor(np.zeros((1, 32, 32, 3), np.float32))]
+    assert maps == [(1, 32, 32, 64), (1, 16, 16, 128), (1, 8, 8, 256)]
 
 
 @pytest.mark.parametrize(
@@ -152,11 +154,6 @@ def test_a_perceptual_loss_reaches_the_picture():
     model.compile("sgd", "mse")
     model.fit(picture, np.zeros((1, 24, 32, 16)), verbose=0)
     assert np.abs(colors.get_weights()[0] - np.eye(3)).max() > 1e-6
-
-
-def test_vgg16_gives_the_layers_of_johnson():
-    maps = backbones.feature_extractor("vgg16", backbones.JOHNSON, weights=None)(np.zeros((1, 32, 32, 3), np.float32))
-    assert [tuple(each.shape) for each in maps] == [(1, 32, 32, 64), (1, 16, 16, 128), (1, 8, 8, 256)]
 
 
 def test_features_are_float32_under_any_policy(tiny):
@@ -341,9 +338,6 @@ def test_features_are_computed_once(cached):
     np.testing.assert_array_equal(again, found)
     with pytest.raises(ValueError, match="read-only"):
         again[0] = 0
-
-
-def test_feature_maps_of_any_size_keep_their_shape(cached):
     inputs = keras.Input((None, None, 1))
     assert cached(keras.Model(inputs, keras.layers.Conv2D(5, 3, strides=2)(inputs)))[0].shape == (COUNT, 3, 3, 5)
 
