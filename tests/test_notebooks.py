@@ -88,13 +88,13 @@ def checkout(tmp_path, monkeypatch):
         (
             QUICK,
             {"data": "scenery"},
-            "scenery: no such folder or file, nor a known set .*; did you mean 'scenes'?",
+            "scenery: no such folder or file in .*, nor a known set .*; did you mean 'scenes'?",
         ),
         (QUICK, {"data": "nowhere/set.tar"}, "nowhere/set.tar: no such folder or file"),
         (QUICK, {"data": "."}, "no pictures in it"),
         (QUICK, {"data": "notebooks/profiles/quick.yaml"}, "quick.yaml: not a whole .tar, .tar.gz or .zip"),
         (QUICK, {"data": "celeba"}, "celeba cannot be fetched automatically"),
-        (QUICK, {"sets": "nowhere"}, "SETS=nowhere: no set for the role 'faces' there .looked for faces, faces.tar"),
+        (QUICK, {"sets": "nowhere"}, "SETS=nowhere: no set 'faces' there .found none"),
         (QUICK, {"only": ["7"]}, "unknown notebook '7'; there are: 01_tiny, 02_other"),
         (QUICK, {"results": True}, "profile 'quick' lists no results for 01_tiny, 02_other"),
         (QUICK, {"results": True, "data": "scenes"}, "give SETS=FOLDER"),
@@ -166,7 +166,7 @@ def test_sets_give_each_role_its_own_source_relative_to_the_root(checkout, tmp_p
     with tarfile.open(tmp_path / "sets" / "flowers.tar", "w") as archive:
         archive.add(tmp_path / "sets" / "faces" / "a.jpg", "a.jpg")
     runs = profiles.plan("quick", folder, sets=tmp_path / "sets")
-    assert [values["source"] for _, values in runs] == ["../sets/faces", "../sets/flowers.tar"]
+    assert [values["source"] for _, values in runs] == ["../sets::faces", "../sets::flowers"]
     (tmp_path / "sets" / "flowers.tar").write_bytes(b"half a download")
     with pytest.raises(ValueError, match="flowers.tar: not a whole .tar"):
         profiles.plan("quick", folder, sets=tmp_path / "sets")
@@ -186,8 +186,8 @@ def test_a_second_picture_set_is_filled_as_its_role_says(checkout, tmp_path):
     for role in ("faces", "landscapes", "varied"):
         (tmp_path / "sets" / role).mkdir(parents=True)
         (tmp_path / "sets" / role / "a.jpg").touch()
-    assert filled(sets=tmp_path / "sets") == [("../sets/faces", "../sets/landscapes")]
-    runs = [("../sets/faces", "../sets/landscapes"), ("../sets/varied", "../sets/landscapes")]
+    assert filled(sets=tmp_path / "sets") == [("../sets::faces", "../sets::landscapes")]
+    runs = [("../sets::faces", "../sets::landscapes"), ("../sets::varied", "../sets::landscapes")]
     assert filled(sets=tmp_path / "sets", results=True) == runs
     assert "landscapes_source" not in profiles.plan("quick", folder, only=["2"])[0][1]
     with pytest.raises(
@@ -195,7 +195,7 @@ def test_a_second_picture_set_is_filled_as_its_role_says(checkout, tmp_path):
     ):
         filled("short")
     shutil.rmtree(tmp_path / "sets" / "landscapes")
-    with pytest.raises(ValueError, match="no set for the role 'landscapes' there"):
+    with pytest.raises(ValueError, match="no set 'landscapes' there"):
         filled(sets=tmp_path / "sets")
 
 

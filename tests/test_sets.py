@@ -411,6 +411,19 @@ def test_many_scenes_are_painted_by_processes_that_an_interrupt_ends(tmp_path, m
 # Sources that fail
 
 
+def test_pictures_beside_the_place_where_a_notebook_was_started_are_found(tmp_path, monkeypatch):
+    (tmp_path / "notebooks").mkdir()
+    write_folder(tmp_path / "notebooks" / "mine", PICTURES)
+    (tmp_path / "root").mkdir()
+    monkeypatch.chdir(tmp_path / "root")
+    with pytest.raises(sets.SourceError, match=r"mine: no such folder or file in .*root, nor"):
+        prepare("mine", tmp_path)
+    monkeypatch.setenv("COLORLIB_STARTED_IN", str(tmp_path / "notebooks"))
+    assert len(sets.paths(prepare("mine", tmp_path), "train"))
+    with pytest.raises(sets.SourceError, match=r"yours: no such folder or file in .*root or .*notebooks, nor"):
+        prepare("yours", tmp_path)
+
+
 def test_errors_name_what_and_where(tmp_path):
     (tmp_path / "empty").mkdir()
     write_folder(tmp_path / "texts", {"a.txt": b"x"})
@@ -419,7 +432,7 @@ def test_errors_name_what_and_where(tmp_path):
     (tmp_path / "nothing.zip").touch()
     write_zip(tmp_path / "none.zip", {"readme.txt": b"x"})
     for source, message in [
-        ("missing", "missing: no such folder or file, nor a known set .scenes, flowers"),
+        ("missing", "missing: no such folder or file in .*, nor a known set .scenes, flowers"),
         ("empty", "empty: no pictures in it"),
         ("texts", "texts: no pictures in it .looked for .*jpg"),
         ("bad", "bad: none of its 2 pictures is usable; the first: a.jpg: not a picture"),

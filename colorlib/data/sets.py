@@ -361,6 +361,9 @@ def locate(source, role, limit, raw):
     if source in DOWNLOADS:
         return source, DOWNLOADS[source], lambda: _archive(_download(source, raw), limit)
     path = raw / CELEBA if source == "celeba" else Path(source).expanduser()
+    # A notebook works from the root of the checkout; where it was started, its reader's own pictures may lie.
+    beside = Path(os.environ.get("COLORLIB_STARTED_IN", "."), path)
+    path = path if path.exists() or not beside.exists() else beside
     if path.is_dir():
         found = [(file.relative_to(path).as_posix(), file) for file in sorted(path.rglob("*")) if file.is_file()]
         pictures = [(name, (file.stat(), file)) for name, file in found if is_picture(name)]
@@ -382,7 +385,8 @@ def locate(source, role, limit, raw):
         raise SourceError(f"celeba cannot be fetched automatically: {todo}")
     close = difflib.get_close_matches(str(source), NAMES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise SourceError(f"{source}: no such folder or file, nor a known set ({', '.join(NAMES)}){hint}")
+    places = " or ".join(dict.fromkeys([os.getcwd(), str(beside.parent.resolve())]))
+    raise SourceError(f"{source}: no such folder or file in {places}, nor a known set ({', '.join(NAMES)}){hint}")
 
 
 def name_hash(name):
