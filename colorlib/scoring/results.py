@@ -14,6 +14,7 @@ import functools
 import gzip
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -145,21 +146,16 @@ def read(table):
         lines = list(csv.reader(text.splitlines()))
         if not text.endswith("\n") or {len(line) for line in lines} != {len(lines[0])} or lines[0][:4] != KEYS:
             raise ValueError("a line is not whole, or this is no table of results")
-        parts = _pictures(pictures)
+        parts = _pictures(pictures.read_bytes())
         return pd.DataFrame(lines[1:], columns=lines[0]), pd.concat(parts.values()), json.loads(notes.read_text())
     except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
         raise ValueError(f"{table} or a file beside it is cut, damaged or missing: {error}") from error
 
 
-def _pictures(path):
-    """Reads a table of pictures: digest -> rows."""
-    stat = path.stat()
-    return _parsed(path, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-
-
 @functools.lru_cache(maxsize=32)
-def _parsed(path, *_version_of_the_file):
-    frame = pd.read_csv(path, dtype=str)  # texts first: not every parser of numbers takes the nearest one
+def _pictures(packed):
+    """What the bytes of a table of pictures hold: digest -> rows."""
+    frame = pd.read_csv(io.BytesIO(gzip.decompress(packed)), dtype=str)  # not every parser of numbers is exact
     numbers = {name: frame[name].astype(np.float64) for name in frame if name not in _OF_PICTURES[:-1]}
     return dict(list(frame.assign(**numbers).astype({"picture": int}).groupby("pictures")))
 
@@ -176,7 +172,7 @@ def picture_scores(row):
     Raises ValueError where the file of pictures does not belong to the table.
     """
     path = Path(row["file"]).with_suffix(".pictures.csv.gz")
-    part = _pictures(path).get(row["pictures"])
+    part = _pictures(path.read_bytes()).get(row["pictures"])
     if part is not None:
         numbers = part.drop(columns=_OF_PICTURES).dropna(axis=1, how="all").reset_index(drop=True)
         if _digest(part.iloc[0], numbers) == row["pictures"]:
