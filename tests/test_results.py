@@ -69,6 +69,16 @@ def test_a_run_takes_the_place_of_the_one_before_and_leaves_the_others(tmp_path)
     assert len(gzip.decompress(table.with_suffix(".pictures.csv.gz").read_bytes()).splitlines()) == 1 + 3 + 2
 
 
+def test_a_note_is_kept_beside_the_runs(tmp_path):
+    table = write(tmp_path / "results", "classes", 0, [1, 2])
+    before = content(table.parent)
+    results.add_note(tmp_path, NAME, "curves: faces, seed 0", {"gain": [{"label": "1"}]})
+    write(tmp_path / "results", "classes", 0, [1, 2])
+    after = content(table.parent)
+    assert json.loads(after.pop(f"{NAME}.json"))["curves: faces, seed 0"] == {"gain": [{"label": "1"}]}
+    assert all(before[name] == after[name] for name in after)
+
+
 def test_the_same_runs_make_the_same_files_in_any_order(tmp_path):
     for folder, order in (("a", (0, 1, 2)), ("b", (2, 0, 1))):
         for seed in order:

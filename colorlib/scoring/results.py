@@ -110,6 +110,13 @@ def add(table, row, frame, history=None):
     merge(table, pd.DataFrame([row], dtype=object), pictures, notes)
 
 
+def add_note(folder, experiment, name, note):
+    """Keeps what JSON can hold, swept curves for one, in FOLDER/results/EXPERIMENT.json, beside runs that are there."""
+    table = Path(folder) / "results" / f"{experiment}.csv"
+    rows, pictures, _ = read(table)
+    merge(table, rows[:0], pictures[:0], {name: note})
+
+
 def merge(table, rows, pictures, notes, *, same=KEYS):
     """Adds rows, pictures and notes, as from `read`, to a table. Rows there that are equal in `same` go.
 
