@@ -71,12 +71,6 @@ def test_truth_against_itself_is_perfect(truth):
     assert scores.ab_wasserstein(truth, truth) == 0
 
 
-def test_auc_is_the_mean_of_the_clipped_distance(dulled, truth):
-    frame = scores.per_picture(dulled, truth, only=["auc"])
-    distance = np.linalg.norm((rgb2lab(dulled) - rgb2lab(truth))[..., 1:], axis=-1)
-    assert frame.auc.mean() == pytest.approx(1 - np.minimum(distance, 150).mean() / 150, abs=2e-4)
-
-
 def test_auc_counts_shares_at_151_thresholds(dulled, truth):
     distance = np.linalg.norm((rgb2lab(dulled[:1]) - rgb2lab(truth[:1]))[..., 1:], axis=-1)
     shares = [(distance <= t).mean() for t in range(151)]
@@ -159,25 +153,6 @@ def test_a_hue_counts_by_its_chroma_and_a_sector_ends_where_it_says():
     assert scores.SECTORS == {"sepia": (40, 100), "blue": (220, 310)}
 
 
-def test_what_rounding_leaves_of_grey_has_no_hue():
-    greys = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
-    noisy = greys.copy()
-    noisy[..., 2] ^= 1  # one step of blue more or less
-    frame = scores.per_picture(noisy, greys, only=SHARES)
-    assert not frame.to_numpy().any()
-    sky = noisy.copy()
-    sky[0, 0, 0] = (135, 206, 235)
-    assert scores.per_picture(sky, greys, only=["blue"]).blue[0] == 1  # the only color there is
-
-
-def test_the_mean_share_is_summed_up_without_that_of_the_truth(dulled, truth):
-    frame = scores.per_picture(dulled, truth, only=SHARES)
-    found = scores.summary(frame)
-    assert list(found) == ["sepia", "blue"]
-    assert found["sepia"]["mean"] == pytest.approx(frame["sepia"].mean())
-    assert (frame["sepia"] > frame["sepia_true"]).all()  # the cast is warm
-
-
 def test_the_wasserstein_distance_of_a_shift_is_its_mean_projection():
     ab = np.random.default_rng(0).normal(0, 20, (5000, 2))
     mean_cosine = np.abs(np.cos(np.arange(64) * np.pi / 64)).mean()
@@ -201,18 +176,18 @@ def test_summary_gives_ratios_of_means_with_their_own_interval(dulled, truth):
     ratio = frame.colorfulness.mean() / frame.colorfulness_true.mean()
     assert found["colorfulness_ratio"]["mean"] == pytest.approx(ratio)
     assert found["variety_ratio"]["mean"] == pytest.approx(frame.variety.mean() / frame.variety_true.mean())
-    assert "colorfulness_true" not in scores
+    assert not [name for name in found if name.endswith("_true")]
     # Numerator and denominator are resampled together: tighter than either alone.
-    width = {name: (s["high"] - s["low"]) / s["mean"] for name, s in scores.items()}
+    width = {name: (s["high"] - s["low"]) / s["mean"] for name, s in found.items()}
     assert 0 < width["colorfulness_ratio"] < 0.5 * width["colorfulness"]
-    assert scores == scores.summary(frame) != scores.summary(frame, seed=1)
+    assert found == scores.summary(frame)
 
 
 def test_the_interval_holds_the_true_mean_95_times_in_100():
     rng = np.random.default_rng(5)
     held = 0
-    for trial in range(200):
-        found = scores.summary(pd.DataFrame({"x": rng.normal(10, 2, 60)}), draws=1000, seed=trial)["x"]
+    for _ in range(200):
+        found = scores.summary(pd.DataFrame({"x": rng.normal(10, 2, 60)}))["x"]
         held += found["low"] <= 10 <= found["high"]
     assert 182 <= held <= 197  # 190 expected, 3 either side of it a standard error
 
@@ -236,14 +211,11 @@ def test_curve_point_agrees_with_the_whole_protocol(dulled, truth):
     assert point["ab_wasserstein"] == scores.ab_wasserstein(dulled, truth)
 
 
-def test_render_report_measures_what_the_gamut_took(truth):
-    lightness, ab = color.from_uint8(truth)
-    pictures, taken = scores.render_report(lightness, ab)
-    assert_array_equal(pictures, truth)
-    assert taken == {"clipped_share": 0, "clip_dl": 0}
+def test_clipping_is_what_the_gamut_took(truth):
+    assert scores.clipping(*color.from_uint8(truth)) == {"clipped_share": 0, "clip_dl": 0}
     half = np.zeros((1, 16, 16, 2), np.float32)
     half[:, :8] = (0, 1)  # b* = 128 at L* = 50: no such color
-    taken = scores.render_report(np.zeros((1, 16, 16, 1), np.float32), half)[1]
+    taken = scores.clipping(np.zeros((1, 16, 16, 1), np.float32), half)
     lab = rgb2lab(np.clip(color.lab_to_rgb(np.array([[[50.0, 0, 128]]])), 0, 1))
     assert taken["clipped_share"] == 0.5
     assert taken["clip_dl"] == pytest.approx(abs(lab[0, 0, 0] - 50) / 2, abs=1e-3)
@@ -282,27 +254,15 @@ def test_baselines_are_grey_the_mean_and_the_mean_of_each_lightness():
     assert middle.dtype == np.float32
 
 
-def test_the_mean_by_lightness_beats_the_mean_on_what_it_was_fitted_to(truth):
-    lightness, _ = color.from_uint8(truth)
-    errors = {
-        name: scores.per_picture(color.render(lightness, fill(lightness))[0], truth).ab_rmse.pow(2).mean()
-        for name, fill in baselines.fit(truth).items()
-    }
-    assert errors["mean ab by lightness"] < errors["mean ab"] < errors["grey"]
-
-
 @pytest.mark.parametrize(
     ("predicted", "true", "options", "message"),
     [
         (flat(0, 2), flat(0, 3), {}, r"\(2, 16, 16, 3\) and true ones \(3, 16, 16, 3\) differ in shape"),
-        (flat(0)[..., :2], flat(0)[..., :2], {}, "must be 8-bit sRGB"),
         (flat(0) / 255, flat(0), {}, "must be 8-bit sRGB .* not float64"),
         (flat(0, side=10), flat(0, side=10), {}, "below the 11 pixels of SSIM's window"),
         (flat(0)[:0], flat(0)[:0], {}, "no pictures"),
         (flat(0), flat(0), {"only": ["ciede"]}, "no score ciede; there are ab_rmse, psnr"),
-        (flat(0), flat(0), {"only": ["auc_rebalanced"]}, "no score auc_rebalanced"),
         (flat(0), flat(0), {"prior": np.ones(313)}, "the prior must be 261 shares"),
-        (flat(0), flat(0), {"prior": -np.ones(261)}, "none negative"),
     ],
 )
 def test_bad_pictures_raise(predicted, true, options, message):
@@ -345,14 +305,6 @@ def test_folders_are_paired_by_their_paths_without_suffix(pair, dulled, truth):
     assert whole["ab_wasserstein"] == pytest.approx(scores.ab_wasserstein(*pixels), rel=1e-6)
 
 
-def test_the_best_constant_of_folders_is_that_of_their_pictures(pair, truth):
-    for folder in pair:
-        (folder / "b.png").unlink()
-        files.save(truth[1], folder / "b.png")
-    _, whole, _ = folders(*pair)
-    assert whole["constant_sign_agreement"] == pytest.approx(scores.best_constant_sign_agreement(truth[:2]))
-
-
 def test_pairs_that_cannot_be_scored_are_skipped_with_the_reason(pair, truth):
     predicted, true = pair
     files.save(truth[2], true / "c.png")
@@ -382,9 +334,3 @@ def test_predictions_inside_the_folder_of_true_pictures_are_not_true_ones(pair):
     predicted.rename(true / "colored")
     frame, _, skipped = folders(true / "colored", true)
     assert list(frame.index) == ["a", "b"] and skipped == []
-
-
-def test_the_conventions_are_what_the_code_does():
-    assert scores.CONVENTIONS["psnr"].endswith("58.9 dB")
-    assert "40 to 100, 220 to 310 degrees" in scores.CONVENTIONS["sepia, blue"]
-    assert "t = 0..150" in scores.CONVENTIONS["auc"] and "sigma 1.5" in scores.CONVENTIONS["ssim"]

@@ -1,6 +1,6 @@
-"""The claims of the five published systems, what the second is built on, and two of ours, decided by result files."""
+"""The claims of the five published systems, what the second is built on, and two of ours, decided by results."""
 
-import collections
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,12 @@ MARGIN = 0.5  # CIEDE2000 within which two models count as equal; a difference o
 LOW_VARIETY = 0.2  # the share of the test pictures, those of the fewest colors, that count as of low variety
 # A row a claim: `variant`'s mean score less `against`'s, over the same pictures of the role `on`, is expected to be
 # "less" or "more" than 0, or "equal". Against "truth", the score is that of the true pictures. `pictures` "low variety"
-# takes those of the fewest colors.
-CLAIMS = pd.read_csv(Path(__file__).with_suffix(".csv"), dtype=str)
+# takes those of the fewest colors. `in_short` is the claim in plain words, on the one row that stands for it.
+CLAIMS = pd.read_csv(Path(__file__).with_suffix(".csv"), dtype=str, keep_default_na=False)
 
 
-def table(folder):
-    """Tests each claim whose runs lie below a folder: a DataFrame, one row a claim, with its effect and a verdict.
+def table(place):
+    """Tests each claim whose runs are in a table, or in the tables below a folder: a DataFrame, one row a claim.
 
     The effect is the mean difference over the same test pictures, each averaged over the seeds, with its 95 % paired
     bootstrap interval over pictures and, after ±, the standard deviation over seeds. A claim "holds" or "fails" where
@@ -25,19 +25,19 @@ def table(folder):
     they lie beyond it. `weights` are those of the frozen network in the notebook, if any: of random ones a verdict says
     little. Raises ValueError as `results.load_results` and `results.paired`, and where a role has two sets of pictures.
     """
-    runs = collections.defaultdict(dict)
-    for result in results.load_results(folder):
-        seeds = runs[result["experiment"][:2], results.role(result), result["variant"]]
-        if (other := seeds.setdefault(result["seed"], result)) is not result:
-            raise ValueError(f"{result['file']}: the same notebook, role, variant and seed as {other['file']}")
-    rows = []
+    found, rows = results.load_results(place), []
+    found = found.assign(notebook=found["experiment"].str[:2])
+    results.once(found, ["notebook", "role", "variant", "seed"])
+    runs = dict(list(found.groupby(["notebook", "role", "variant"])))
     for claim in CLAIMS.to_dict("records"):
-        one = runs.get((claim["notebook"], claim["on"], claim["variant"]), {})
+        one = runs.get((claim["notebook"], claim["on"], claim["variant"]))
         truth = claim["against"] == "truth"
-        other = one if truth else runs.get((claim["notebook"], claim["on"], claim["against"]), {})
+        other = one if truth else runs.get((claim["notebook"], claim["on"], claim["against"]))
+        if one is None or other is None:
+            continue
         seeds, frames = results.paired(one, other)
         if seeds:
-            weights = one[seeds[0]].get("parameters", {}).get("weights", "–")
+            weights = json.loads(one["parameters"].iloc[0]).get("weights", "–")
             rows.append(_row(claim, *frames) | {"weights": weights})
     return pd.DataFrame(
         rows, columns=["claim", "it says", "on", "test", "expected", "seeds", "effect", "verdict", "weights"]
@@ -73,22 +73,22 @@ def _verdict(expected, low, high):
     return "holds" if holds else "fails" if fails else "undecided"
 
 
-def side_by_side(folders):
-    """Joins the tables of several folders, title -> folder: a DataFrame, one row a claim, effect and verdict of each.
+def side_by_side(places):
+    """Joins the tables of several places, title -> place: a DataFrame, one row a claim, effect and verdict of each.
 
     The last column says whether the verdicts agree, "yes" or "no"; it is empty where one is undecided or missing.
     """
     shared = ["claim", "it says", "test", "expected"]
     joined = CLAIMS[["claim", "it says", "expected"]]
     joined = joined.assign(test=CLAIMS["score"] + ": " + CLAIMS["variant"] + " − " + CLAIMS["against"])[shared]
-    for title, folder in folders.items():
-        found = table(folder)
+    for title, place in places.items():
+        found = table(place)
         seeds = [f", {count} seed{'s' * (count > 1)}, " for count in found["seeds"]]
         found[title] = found["effect"] + seeds + found["verdict"]
         found = found.rename(columns={"verdict": f"verdict, {title}"})
         joined = joined.merge(found[[*shared, title, f"verdict, {title}"]], how="left", on=shared)
-    joined = joined.dropna(subset=list(folders), how="all").fillna("–")
-    verdicts, decided = [f"verdict, {title}" for title in folders], {"holds", "fails"}
+    joined = joined.dropna(subset=list(places), how="all").fillna("–")
+    verdicts, decided = [f"verdict, {title}" for title in places], {"holds", "fails"}
     said = [set(row) for row in joined[verdicts].to_numpy()]
     joined["agree"] = ["" if row - decided else "yes" if len(row) == 1 else "no" for row in said]
     return joined.drop(columns=verdicts).reset_index(drop=True)

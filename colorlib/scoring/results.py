@@ -1,13 +1,25 @@
-"""Tables, made from result files only: a run's `result.json` in, a DataFrame or Markdown out."""
+"""Results: one row for each run. `score` adds one; `results_table`, `compare` and `load_results` read them.
 
+An experiment's table is three files, in RUN_FOLDER/results or, where it is published, in notebooks/results/PROFILE:
+
+    09_vivid_colors.csv              a row a run: variant, role, seed, scores with 95 % intervals, settings, machine
+    09_vivid_colors.pictures.csv.gz  the scores of each picture; a row above names its own by their digest
+    09_vivid_colors.json             training histories, swept curves, conventions
+"""
+
+import csv
 import datetime
+import fcntl
 import functools
+import gzip
+import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
-import re
 import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +30,7 @@ from colorlib.data import files
 from colorlib.scoring import baselines, scores
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-_CODE = ("colorlib", ":!colorlib/weights/vivid.*", ":(glob)notebooks/*.ipynb", "notebooks/profiles")  # makes results
+_CODE = ("colorlib", ":!colorlib/weights", ":(glob)notebooks/*.ipynb", "notebooks/profiles")  # makes results
 
 # name in the results -> heading, decimals; the arrow says where better lies
 SCORES = {
@@ -37,224 +49,278 @@ SCORES = {
     "clipped_share": ("clipped share", 3),
     "clip_dl": ("mean |ΔL*| of clipping", 3),
 }
+KEYS = ["experiment", "variant", "role", "seed"]  # what tells one run from another
+ALL = "all"  # the seed of a run that has none: a baseline counts for every seed of its experiment
+DIALS = ("temperature", "rebalance", "gain")
+SPLIT_RULE = "near-duplicates share a group"
+_TEXTS = {*KEYS, "data", "digest", "parameters", "backbone", "split_rule", "settings", "pictures"}
+_TEXTS |= {"commit", "hardware", "versions", "date"}
+_OF_PICTURES = ["pictures", "variant", "role", "seed", "picture"]  # the first columns of a table of pictures
 
 
-def score(folder, lightness, ab, truth, *, prior, **result):
-    """Scores one run on the test pictures and writes its result.json; returns the pictures and the per-picture scores.
+def score(folder, lightness, ab, truth, *, prior, data, parameters, dials=None, history=None, **run):
+    """Scores a run on the test pictures and adds it to FOLDER/results/EXPERIMENT.csv.
 
     `lightness` (N, S, S, 1) and predicted `ab` (N, S, S, 2) as a model has them, `truth` uint8 (N, S, S, 3), `prior`
-    the training set's share of each bin (261,); `result` is what `write_result` takes besides.
+    the training set's share of each bin (261,), `data` as from `sets.describe`, with "role" where its name does not
+    end in it, `dials` some of DIALS, `run` the experiment, variant and seed and, where there are, backbone, epoch and
+    minutes. Returns the pictures and `scores.per_picture`'s frame. Raises ValueError as `add`.
     """
-    pictures, gamut = scores.render_report(lightness, ab)
-    frame = scores.per_picture(pictures, truth, prior=prior)
-    write_result(
-        folder,
-        scores=scores.summary(frame),
-        set_scores=gamut | {"ab_wasserstein": scores.ab_wasserstein(pictures, truth)},
-        constant_sign_agreement=scores.best_constant_sign_agreement(truth),
-        conventions=scores.CONVENTIONS,
-        per_picture=frame,
-        **result,
-    )
+    pictures = color.render(lightness, ab)[0]
+    frame, found = scores.per_picture(pictures, truth, prior=prior), scores.clipping(lightness, ab)
+    for name, value in scores.summary(frame).items():
+        found |= {name: value["mean"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
+    found["ab_wasserstein"] = scores.ab_wasserstein(pictures, truth)
+    found["constant_sign_agreement"] = scores.best_constant_sign_agreement(truth)
+    about = {"role": data.get("role") or data["name"].rpartition("-")[2], "data": data["name"], "backbone": "none"}
+    about |= {name: data[name] for name in ("digest", "train", "validation", "test")}
+    about |= {"split_rule": data.get("split_rule", SPLIT_RULE), "parameters": json.dumps(parameters, sort_keys=True)}
+    about |= dict.fromkeys(("epoch", "minutes", *DIALS)) | (dials or {})
+    row = about | run | found | machine()
+    add(Path(folder) / "results" / f"{row['experiment']}.csv", row, frame, history)
     return pictures, frame
 
 
-def score_baselines(folder, sample, truth, seeds, **result):
-    """Scores what needs no network, `baselines.fit(sample)`, into FOLDER/NAME-seedN; with every seed it is the same.
+def score_baselines(folder, sample, truth, **run):
+    """Scores what needs no network, `baselines.fit(sample)`, once for all seeds; `run` is as in `score`.
 
-    `sample` are training pictures, `truth` the test pictures, both uint8 (N, S, S, 3); `result` is as in `score`.
+    `sample` are training pictures, `truth` the test pictures, both uint8 (N, S, S, 3).
     """
     lightness = color.from_uint8(truth)[0]
-    for seed in seeds:
-        for name, baseline in baselines.fit(sample).items():
-            variant = name.replace(" ", "-")
-            place = Path(folder) / f"{variant}-seed{seed}"
-            score(place, lightness, baseline(lightness), truth, variant=variant, seed=seed, **result)
+    for name, baseline in baselines.fit(sample).items():
+        score(folder, lightness, baseline(lightness), truth, variant=name.replace(" ", "-"), seed=ALL, **run)
 
 
-def role(result):
-    """The role of a result's picture set; where it is not said, the end of the set's name."""
-    return result["data"].get("role") or result["data"]["name"].rpartition("-")[2]
+def add(table, row, frame, history=None):
+    """Adds a run to a table, in the place of one with the same KEYS. Raises ValueError for NaN and infinity.
 
-
-def load_results(folder):
-    """Reads every `result.json` below a folder: a list of dicts, in order of path, each with its "file".
-
-    Raises ValueError for a file that is no result, naming it, and where two files are of the same run.
+    `row` is a dict with KEYS, data and digest, `frame` the scores of its pictures, `history` what JSON can hold.
     """
-    results, seen = [], {}
-    for path in sorted(Path(folder).rglob("result.json")):
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            run = (result["experiment"], _set(result), result["variant"], result["seed"])
-            result["scores"], result["file"] = result["scores"], str(path)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}: not a result: {error!r}") from error
-        if run in seen:
-            raise ValueError(f"{path}: the same run as {seen[run]}: {run}")
-        seen[run] = path
-        results.append(result)
-    return results
+    numbers = [(name, value) for name, value in row.items() if isinstance(value, float)]
+    if wild := [name for name, values in [*numbers, *frame.items()] if not np.isfinite(values).all()]:
+        raise ValueError(f"{table}: not finite: {', '.join(wild)}")
+    row = {name: str(row[name]) for name in KEYS} | {name: row[name] for name in row if name not in KEYS}
+    pictures = frame.reset_index(drop=True).map(lambda value: float(f"{value:.6g}"))
+    about = {name: row[name] for name in _OF_PICTURES[1:-1]} | {"picture": range(len(frame))}
+    row["pictures"] = _digest(about, pictures)
+    pictures = pd.DataFrame({"pictures": row["pictures"]} | about).join(pictures)
+    notes = {"conventions": scores.CONVENTIONS}
+    if history:
+        notes[f"history: {row['variant']}, {row['role']}, seed {row['seed']}"] = history
+    merge(table, pd.DataFrame([row], dtype=object), pictures, notes)
 
 
-def _set(result):
-    """The name of a result's picture set, with its role where the name does not end in it: one set may have two."""
-    name, of = result["data"]["name"], role(result)
-    return name if name.endswith(of) else f"{name} ({of})"
+def add_note(folder, experiment, name, note):
+    """Keeps what JSON can hold, swept curves for one, in FOLDER/results/EXPERIMENT.json, beside runs that are there."""
+    table = Path(folder) / "results" / f"{experiment}.csv"
+    rows, pictures, _ = read(table)
+    merge(table, rows[:0], pictures[:0], {name: note})
 
 
-def _same(runs, what, of):
-    """Raises ValueError where runs that are to be averaged or compared differ in what `of` gives, `what` in words."""
-    if len({json.dumps(of(run), sort_keys=True) for run in runs}) > 1:
-        of_each = ", ".join(dict.fromkeys(f"{run['variant']} of seed {run['seed']}" for run in runs))
-        raise ValueError(f"{runs[0]['experiment']}, {_set(runs[0])}: {what} differ between {of_each}")
+def merge(table, rows, pictures, notes, *, same=KEYS):
+    """Adds rows, pictures and notes, as from `read`, to a table. Rows there that are equal in `same` go.
 
-
-def results_table(folder, *, scores=tuple(SCORES)[:4], digest=None):
-    """Tabulates the results below a folder: a DataFrame of texts, one row an experiment, data set and variant.
-
-    Rows are ordered by data set, then by CIEDE2000; `digest` keeps only the results scored on that picture set.
-    A cell is "mean [low, high] ± spread": mean over seeds, 95 % interval over pictures (its ends averaged over the
-    seeds), standard deviation over seeds where there are several. Raises ValueError where seeds differ in their
-    pictures or parameters, and like `load_results`.
+    Whole or not at all, and one writer at a time: the folder is locked meanwhile.
     """
-    groups = {}
-    for result in load_results(folder):
-        if digest not in (None, result["data"].get("digest")):
-            continue
-        groups.setdefault((result["experiment"], _set(result), result["variant"]), []).append(result)
-    rows = []
-    order = {key: np.mean([run["scores"]["ciede2000"]["mean"] for run in runs]) for key, runs in groups.items()}
-    for experiment, data, variant in sorted(groups, key=lambda key: (key[1], order[key])):
-        runs = groups[experiment, data, variant]
-        _same(runs, "pictures", lambda run: run["data"].get("digest"))
-        _same(runs, "parameters", lambda run: run.get("parameters"))
+    table = Path(table)
+    table.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(table.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, however that ends
+        old, old_pictures, old_notes = read(table) if table.exists() else (rows[:0], pictures[:0], {})
+        gone = pd.MultiIndex.from_frame(old[same]).isin(pd.MultiIndex.from_frame(rows[same]))
+        merged = pd.DataFrame(old[~gone].to_dict("records") + rows.to_dict("records"), dtype=object).sort_values(KEYS)
+        pictures = pd.concat([old_pictures, pictures]).drop_duplicates(["pictures", "picture"])
+        pictures = pictures.sort_values(["variant", "role", "seed", "picture"])
+        lines = [json.dumps({name: note}, allow_nan=False)[1:-1] for name, note in sorted((old_notes | notes).items())]
+        # What rows name is there before them; what only replaced rows named goes after them, in a second round.
+        before, after = {*old["pictures"], *rows["pictures"]}, {*merged["pictures"]}
+        for named in [before] if before == after else [before, after]:
+            text = pictures[pictures["pictures"].isin(named)].to_csv(index=False, float_format="%.6g")
+            files.write(table.with_suffix(".pictures.csv.gz"), gzip.compress(text.encode(), mtime=0))
+            files.write(table.with_suffix(".json"), "{\n" + ",\n".join(lines) + "\n}\n")
+            files.write(table, merged.to_csv(index=False))
+    finally:
+        os.close(lock)
+
+
+def read(table):
+    """Reads a table's three files: rows as texts, scores of pictures, notes. Raises ValueError where one is damaged."""
+    table = Path(table)
+    pictures, notes = table.with_suffix(".pictures.csv.gz"), table.with_suffix(".json")
+    try:
+        text = table.read_text(encoding="utf-8")
+        lines = list(csv.reader(text.splitlines()))
+        if not text.endswith("\n") or {len(line) for line in lines} != {len(lines[0])} or lines[0][:4] != KEYS:
+            raise ValueError("a line is not whole, or this is no table of results")
+        parts = _pictures(pictures.read_bytes())
+        return pd.DataFrame(lines[1:], columns=lines[0]), pd.concat(parts.values()), json.loads(notes.read_text())
+    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
+        raise ValueError(f"{table} or a file beside it is cut, damaged or missing: {error}") from error
+
+
+@functools.lru_cache(maxsize=32)
+def _pictures(packed):
+    """What the bytes of a table of pictures hold: digest -> rows."""
+    frame = pd.read_csv(io.BytesIO(gzip.decompress(packed)), dtype=str)  # not every parser of numbers is exact
+    numbers = {name: frame[name].astype(np.float64) for name in frame if name not in _OF_PICTURES[:-1]}
+    return dict(list(frame.assign(**numbers).astype({"picture": int}).groupby("pictures")))
+
+
+def _digest(about, numbers):
+    numbers = numbers[sorted(numbers)]
+    text = json.dumps([about["variant"], about["role"], about["seed"], *numbers.columns])
+    return hashlib.sha256(text.encode() + numbers.to_numpy("<f8").tobytes()).hexdigest()[:12]
+
+
+def picture_scores(row):
+    """The scores of the pictures of a row of `load_results`: a DataFrame, one row a picture.
+
+    Raises ValueError where the file of pictures does not belong to the table.
+    """
+    path = Path(row["file"]).with_suffix(".pictures.csv.gz")
+    part = _pictures(path.read_bytes()).get(row["pictures"])
+    if part is not None:
+        numbers = part.drop(columns=_OF_PICTURES).dropna(axis=1, how="all").reset_index(drop=True)
+        if _digest(part.iloc[0], numbers) == row["pictures"]:
+            return numbers
+    raise ValueError(f"{row['file']} and {path} do not belong together: {row['variant']}, {row['role']}")
+
+
+def load_results(place, *, digest=None):
+    """Reads a table, or all tables below a folder: a DataFrame, one row a run, with the "file" it comes from.
+
+    "set" is the name of its picture set, with the role where the name does not end in it. A baseline, which has no
+    seed, is there once for every seed of its experiment and pictures. `digest` keeps the runs of one picture set.
+    Raises ValueError, naming the file, for a table that is damaged, cut or of an older layout, or holds another's run.
+    """
+    place, tables = Path(place), []
+    for path in [place] if place.is_file() else sorted(place.rglob("*.csv")):
+        if path == place or path.read_bytes().startswith(b"experiment,"):
+            rows = read(path)[0]
+            try:
+                numbers = {name: pd.to_numeric(rows[name]) for name in rows if name not in _TEXTS}
+            except ValueError as error:
+                raise ValueError(f"{path}: damaged: {error}") from error
+            tables.append(rows.assign(**numbers, file=str(path)))
+    if not tables and (older := next(place.rglob("result.json"), None)):
+        raise ValueError(f"{older}: results of an older layout, a folder a run; remove them or make them anew")
+    if not tables:
+        return pd.DataFrame(columns=[*sorted(_TEXTS), "file", "set", *DIALS, *SCORES])
+    rows = pd.concat(tables, ignore_index=True).drop_duplicates([*KEYS, "data", "pictures"])
+    once(rows, [*KEYS, "data"])
+    single = rows["seed"] == ALL
+    seeds = rows.loc[~single, ["experiment", "role", "digest", "seed"]].drop_duplicates()
+    repeated = rows[single].drop(columns="seed").merge(seeds, how="left").fillna({"seed": ALL})
+    rows = pd.concat([rows[~single], repeated], ignore_index=True)
+    rows["seed"] = [seed if seed == ALL else int(seed) for seed in rows["seed"]]
+    names = zip(rows["data"], rows["role"], strict=True)
+    rows["set"] = [name if name.endswith(role) else f"{name} ({role})" for name, role in names]
+    return rows if digest is None else rows[rows["digest"] == digest]
+
+
+def results_table(place, *, scores=tuple(SCORES)[:4], digest=None):
+    """Averages over seeds what `load_results` finds: a DataFrame of texts, one row an experiment, data set and variant.
+
+    Ordered by data set, then by CIEDE2000; `digest` keeps the results of one picture set. A cell is "mean [low, high]
+    ± spread": the 95 % interval over pictures, its ends averaged, and the standard deviation over seeds. Raises
+    ValueError where seeds differ in their pictures or parameters.
+    """
+    rows, groups = [], load_results(place, digest=digest).groupby(["experiment", "set", "variant"])
+    for (experiment, data, variant), runs in sorted(groups, key=lambda of: (of[0][1], of[1]["ciede2000"].mean())):
+        _same(runs, "pictures", "digest")
+        _same(runs, "parameters", "parameters")
         row = {"experiment": experiment, "data": data, "variant": variant, "seeds": len(runs)}
         rows.append(row | {SCORES[name][0]: _cell(runs, name) for name in scores})
     table = pd.DataFrame(rows, columns=["experiment", "data", "variant", "seeds", *(SCORES[n][0] for n in scores)])
     return table.drop(columns="experiment") if table["experiment"].nunique() < 2 else table
 
 
-def compare(folder, variant, against, *, score="ciede2000", digest=None):
-    """Compares two variants on each data set below a folder: a DataFrame, one row a set, with a verdict.
+def compare(place, variant, against, *, score="ciede2000", digest=None):
+    """Compares two variants on each data set that `load_results` finds: a DataFrame, one row a set, with a verdict.
 
-    The effect is the paired difference of `score` over the same test pictures, each averaged over the seeds that both
-    have, with its 95 % bootstrap interval; an interval on one side of 0 decides "better" or "worse" (lower is better).
-    Raises ValueError where those runs were scored on different pictures, and where two experiments have the same run.
+    The difference of `score` is paired over the test pictures, each averaged over the seeds that both have, with its
+    95 % bootstrap interval; an interval on one side of 0 decides "better" or "worse" (lower is better). Raises
+    ValueError as `paired`, and where two experiments have the same run.
     """
-    runs = {}
-    for result in load_results(folder):
-        if digest in (None, result["data"].get("digest")) and result["variant"] in (variant, against):
-            by_seed = runs.setdefault(_set(result), {}).setdefault(result["variant"], {})
-            if (other := by_seed.setdefault(result["seed"], result)) is not result:
-                raise ValueError(f"{result['file']}: the same variant, data and seed as {other['file']}")
-    rows = []
-    for data, found in runs.items():
-        seeds, frames = paired(found.get(variant, {}), found.get(against, {}))
+    rows, found = [], load_results(place, digest=digest)
+    for data, runs in found[found["variant"].isin([variant, against])].groupby("set"):
+        once(runs, ["variant", "seed"])
+        one, other = (runs[runs["variant"] == name] for name in (variant, against))
+        seeds, frames = paired(one, other)
         if not seeds:
             continue
-        one, other = (np.mean([frame[score] for frame in of], axis=0) for of in frames)
-        ratios = [
-            np.mean([found[v][s]["scores"]["colorfulness_ratio"]["mean"] for s in seeds]) for v in (variant, against)
-        ]
-        gap = scores.paired_difference(one, other)
-        verdict = "better" if gap["high"] < 0 else "worse" if gap["low"] > 0 else "undecided"
-        row = {"data": data, "variant": variant, "against": against, "seeds": len(seeds), "pictures": len(one)}
-        row |= {
-            f"{v}: {score} at ratio": f"{x.mean():.2f} at {r:.2f}"
-            for v, x, r in zip((variant, against), (one, other), ratios, strict=True)
-        }
-        row["dials"] = _dials([found[variant][seed].get("dials", {}) for seed in seeds])
-        row |= {"difference": f"{gap['mean']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]", "verdict": verdict}
-        rows.append(row)
+        row = {"data": data, "variant": variant, "against": against, "seeds": len(seeds), "pictures": len(frames[0][0])}
+        means = [np.mean([frame[score] for frame in of], axis=0) for of in frames]
+        for name, of, mean in zip((variant, against), (one, other), means, strict=True):
+            ratio = of.loc[of["seed"].isin(seeds), "colorfulness_ratio"].mean()
+            row[f"{name}: {score} at ratio"] = f"{mean.mean():.2f} at {ratio:.2f}"
+        gap = scores.paired_difference(*means)
+        row["dials"] = _dials(one[one["seed"].isin(seeds)])
+        row["difference"] = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**gap)
+        rows.append(row | {"verdict": "better" if gap["high"] < 0 else "worse" if gap["low"] > 0 else "undecided"})
     return pd.DataFrame(rows)
 
 
 def paired(one, other):
-    """The scores, picture by picture, of two variants' results {seed: result}, of the seeds that both have.
+    """The seeds that two variants (rows of `load_results`) both have, and for each of the two its `picture_scores`.
 
-    Returns the seeds and two lists of DataFrames in their order. Raises ValueError where their pictures differ, or the
-    parameters of the seeds of one.
+    Raises ValueError where their pictures differ, or the parameters of the seeds of one.
     """
-    seeds = sorted(set(one) & set(other))
-    _same([of[seed] for of in (one, other) for seed in seeds], "pictures", lambda run: run["data"].get("digest"))
-    for of in (one, other):
-        _same([of[seed] for seed in seeds], "parameters", lambda run: run.get("parameters"))
-    frames = [[pd.read_csv(Path(of[seed]["file"]).with_name("scores.csv")) for seed in seeds] for of in (one, other)]
-    return seeds, frames
+    seeds = sorted(set(one["seed"]) & set(other["seed"]))
+    sides = [rows[rows["seed"].isin(seeds)].sort_values("seed") for rows in (one, other)]
+    _same(pd.concat(sides), "pictures", "digest")
+    for rows in sides:
+        _same(rows, "parameters", "parameters")
+    sides = [rows[["file", "pictures", "variant", "role"]].to_dict("records") for rows in sides]
+    return seeds, [[picture_scores(row) for row in rows] for rows in sides]
 
 
-def _dials(of_seeds):
+def _same(runs, what, column):
+    """Raises ValueError where runs that are to be averaged or compared differ in a column, `what` in words."""
+    if runs[column].nunique(dropna=False) > 1:
+        of_each = dict.fromkeys(f"{run.variant} of seed {run.seed}" for run in runs.itertuples())
+        raise ValueError(
+            f"{runs.iloc[0]['experiment']}, {runs.iloc[0]['set']}: {what} differ between {', '.join(of_each)}"
+        )
+
+
+def once(runs, columns):
+    """Raises ValueError, naming the files, where two runs are equal in some columns."""
+    twice = runs[runs.duplicated(columns, keep=False)].sort_values(columns)
+    if len(twice):
+        what = ", ".join(f"{name} {twice.iloc[0][name]}" for name in columns)
+        raise ValueError(f"{twice.iloc[1]['file']}: the same run as in {twice.iloc[0]['file']}: {what}")
+
+
+def _dials(runs):
     """The dials of some seeds in a text: of each the value, or the least and the greatest."""
-    ends = {name: sorted(dials[name] for dials in of_seeds)[:: len(of_seeds) - 1 or 1] for name in of_seeds[0]}
-    return ", ".join(f"{name} {'–'.join(dict.fromkeys(f'{end:.2f}' for end in both))}" for name, both in ends.items())
+    ends = {name: dict.fromkeys(f"{value:.2f}" for value in runs[name].agg(["min", "max"])) for name in DIALS}
+    return ", ".join(f"{name} {'–'.join(both)}" for name, both in ends.items() if "nan" not in both)
 
 
 def _cell(runs, name):
-    scores = [run["scores"].get(name) or {"mean": run.get("set_scores", {}).get(name)} for run in runs]
-    if any(score["mean"] is None for score in scores):
+    if name not in runs or runs[name].isna().any():
         return "–"
-    table, decimals = pd.DataFrame(scores), SCORES[name][1]
-    shown = {column: f"{value:.{decimals}f}" for column, value in table.mean().items()}
-    interval = " [{low}, {high}]".format(**shown) if "low" in shown else ""
-    spread = f" ± {table['mean'].std():.{decimals}f}" if len(runs) > 1 else ""
-    constant = f" ({runs[0]['constant_sign_agreement']:.3f})" if name == "sign_agreement" else ""
-    return shown["mean"] + interval + spread + constant
+    shown = {
+        end: f"{of.mean():.{SCORES[name][1]}f}"
+        for end in ("", "_low", "_high")
+        if (of := runs.get(name + end)) is not None
+    }
+    interval = " [{_low}, {_high}]".format(**shown) if "_low" in shown else ""
+    spread = f" ± {runs[name].std():.{SCORES[name][1]}f}" if len(runs) > 1 else ""
+    constant = f" ({runs['constant_sign_agreement'].iloc[0]:.3f})" if name == "sign_agreement" else ""
+    return shown[""] + interval + spread + constant
 
 
-def markdown(frame):
-    """Writes a DataFrame, without its index, as a Markdown table; columns of numbers stand to the right."""
-    cells = [[f"{v:.2f}" if isinstance(v, float) else str(v).replace("|", "\\|") for v in row] for row in frame.values]
-    numeric = [all(re.match(r"[-−+\d–][^_]*$", row[i]) for row in cells) for i in range(frame.shape[1])]
-    lines = [[str(name) for name in frame.columns], ["---:" if right else "---" for right in numeric], *cells]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def update_marked(path, name, text):
-    """Replaces what stands between `<!-- begin name -->` and `<!-- end name -->` in a text file, whole or not at all.
-
-    Returns whether that changed the file. Raises ValueError where the markers are not there exactly once.
-    """
-    path, begin, end = Path(path), f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    before = path.read_text(encoding="utf-8")
-    if before.count(begin) != 1 or before.count(end) != 1 or before.index(begin) > before.index(end):
-        raise ValueError(f"{path}: needs {begin} and, after it, {end}, once each")
-    after = before[: before.index(begin)] + f"{begin}\n{text.strip()}\n" + before[before.index(end) :]
-    if after != before:
-        files.write(path, after)
-    return after != before
-
-
-def write_result(folder, *, experiment, variant, parameters, data, seed, scores, per_picture, **more):
-    """Writes result.json, and per_picture (a DataFrame) as scores.csv beside it; returns the result as a dict.
-
-    `data` names the set, its digest and its counts; `more` holds what else a reader may want: dials, curve, history,
-    minutes. Commit, hardware, versions and date are added. Raises ValueError for a NaN, and then writes nothing.
-    """
+def machine():
+    """What a row says of where and when it was made: commit, hardware, versions, date."""
     import keras  # here: reading results needs none
 
-    folder = Path(folder)
-    if wild := [name for name in per_picture.select_dtypes("number") if not np.isfinite(per_picture[name]).all()]:
-        raise ValueError(f"{folder}: scores of pictures that are no finite numbers: {', '.join(wild)}")
-    result = {
-        "experiment": experiment,
-        "variant": variant,
-        "parameters": parameters,
-        "data": data,
-        "seed": seed,
-        "scores": scores,
-        **more,
-        "commit": commit(),
-        "hardware": hardware(),
-        "versions": {name: importlib.metadata.version(name) for name in ("keras", keras.backend.backend(), "numpy")},
-        "date": datetime.date.today().isoformat(),
-    }
-    files._json(result, folder / "result.json")
-    (folder / "result.json").unlink(missing_ok=True)  # never beside the scores of another run
-    table = per_picture.to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    files.write(folder / "scores.csv", table)
-    files.write_json(result, folder / "result.json")
-    return result
+    names = ("keras", keras.backend.backend(), "numpy")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    today = datetime.date.today().isoformat()
+    return {"commit": commit(), "hardware": hardware(), "versions": versions, "date": today}
 
 
 @functools.cache

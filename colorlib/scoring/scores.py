@@ -1,8 +1,8 @@
-"""The protocol: colorized pictures against the true ones, scored picture by picture, with intervals.
+"""Scores colorized pictures against the true ones, picture by picture, with intervals.
 
-Pictures are 8-bit sRGB arrays (N, H, W, 3), distances are in Lab units. `render_report` makes such pictures
-from what a model predicts. Every interval is a 95 % percentile bootstrap over pictures, seeded.
-scikit-image computes CIEDE2000, SSIM and PSNR.
+Pictures are 8-bit sRGB arrays (N, H, W, 3); `color.render` makes them from what a model predicts. Distances are in
+Lab units. Every interval is a 95 % percentile bootstrap over pictures, seeded. scikit-image computes CIEDE2000, SSIM
+and PSNR, SciPy the Wasserstein distance.
 """
 
 import functools
@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
+from scipy.stats import wasserstein_distance
 from skimage.color import deltaE_ciede2000
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tqdm import tqdm
@@ -20,6 +22,7 @@ AUC_LIMIT = 150  # Lab units; Zhang, Isola and Efros 2016
 PSNR_CEILING = 10 * math.log10(255**2 * 12)  # dB, 58.9: rounding alone; equal pictures would be infinite
 PRIOR_FLOOR = 1e-6  # one training pixel in a million: an unseen color must not carry a picture's whole weight
 SMALLEST_SIDE = 11  # pixels, SSIM's window
+DRAWS = 10_000  # of the bootstrap, from seed 0
 DIRECTIONS = 64  # of the sliced Wasserstein distance, evenly over half a turn
 CONVENTIONS = {  # what published codes differ in; stands in every result
     "pictures": "8-bit sRGB, area filter (bilinear where that enlarges), center crop",
@@ -31,7 +34,7 @@ CONVENTIONS = {  # what published codes differ in; stands in every result
     "psnr": f"of R, G and B together, at most {PSNR_CEILING:.1f} dB",
     "auc": f"of the share of pixels within t, t = 0..{AUC_LIMIT} Lab units of ab distance",
     "ab_wasserstein": f"sliced Wasserstein-1, mean of {DIRECTIONS} directions, Lab units",
-    "intervals": "95 % percentile bootstrap over pictures, 10,000 draws",
+    "intervals": f"95 % percentile bootstrap over pictures, {DRAWS:,} draws",
 }
 SECTORS = {"sepia": (40, 100), "blue": (220, 310)}  # degrees of hue: orange to yellow, sky to ultramarine
 _CELLS = 512  # along a* and along b*, over -128..128
@@ -64,11 +67,10 @@ def best_constant_sign_agreement(truth):
 def per_picture(predicted, truth, *, prior=None, only=None):
     """Scores 8-bit pictures (N, H, W, 3) against the true ones: a DataFrame, one row a picture, in order.
 
-    Columns: `ab_rmse` (root mean square ab distance, Lab units), `psnr` (dB, at most 58.9), `ssim`,
-    `ciede2000`, `auc` (0-1), `colorfulness`, `colorfulness_true`, `variety`, `variety_true` (effective ab
-    bins, 1-261), `sepia`, `sepia_true`, `blue`, `blue_true` (share of the chroma with such a hue, 0-1),
-    `sign_agreement` (0-1), and, given `prior` (261,), the share of each ab bin in the training
-    set, `auc_rebalanced`. `only` names the columns wanted; without `ssim` it takes a third of the time.
+    Columns: `ab_rmse` (Lab units), `psnr` (dB, at most 58.9), `ssim`, `ciede2000`, `auc` (0-1), `colorfulness`,
+    `variety` (effective ab bins, 1-261), `sepia`, `blue` (share of the chroma with such a hue, 0-1), the truth's own
+    as `colorfulness_true` and so on, `sign_agreement` (0-1), and, given `prior` (261,), the training set's share of
+    each bin, `auc_rebalanced`. `only` names the columns wanted; without `ssim` it takes a third of the time.
     Raises ValueError for pictures that differ in shape, are not 8-bit sRGB, or are smaller than 11x11.
     """
     predicted, truth = np.asarray(predicted), np.asarray(truth)
@@ -110,11 +112,10 @@ def _scores(predicted, truth, prior):
         "colorfulness_true": lambda: colorfulness(truth),
         "variety": lambda: _variety(lab),
         "variety_true": lambda: _variety(lab_true),
-        **{
-            f"{name}{which}": functools.partial(hue_share, of, sector)
-            for name, sector in SECTORS.items()
-            for which, of in (("", lab), ("_true", lab_true))
-        },
+        "sepia": lambda: hue_share(lab, SECTORS["sepia"]),
+        "sepia_true": lambda: hue_share(lab_true, SECTORS["sepia"]),
+        "blue": lambda: hue_share(lab, SECTORS["blue"]),
+        "blue_true": lambda: hue_share(lab_true, SECTORS["blue"]),
         "sign_agreement": lambda: (_b_larger(lab) == _b_larger(lab_true)).mean((1, 2)),
     }
     if prior is not None:
@@ -156,27 +157,22 @@ def _cloud(ab):
     return np.stack([np.bincount(row * _CELLS + column, of, _CELLS**2) for of in (None, *points.T)], axis=-1)
 
 
-def _cloud_distance(cloud, cloud_true):
-    filled = [c[c[:, 0] > 0] for c in (cloud, cloud_true)]
-    points = np.concatenate([c[:, 1:] / c[:, :1] for c in filled])
-    mass = np.concatenate([sign * c[:, 0] / c[:, 0].sum() for sign, c in zip((1, -1), filled, strict=True)])
-    total = 0.0
-    for angle in np.arange(DIRECTIONS) * np.pi / DIRECTIONS:
-        along = points @ (np.cos(angle), np.sin(angle))
-        order = np.argsort(along)
-        # In one dimension the distance is the area between the two cumulative distributions.
-        total += np.abs(np.cumsum(mass[order])[:-1]) @ np.diff(along[order])
-    return float(total / DIRECTIONS)
+def _cloud_distance(*clouds):
+    filled = [cloud[cloud[:, 0] > 0] for cloud in clouds]
+    angles = np.arange(DIRECTIONS) * np.pi / DIRECTIONS
+    along = [(c[:, 1:] / c[:, :1] @ np.stack([np.cos(angles), np.sin(angles)])).T for c in filled]
+    counts = [c[:, 0] for c in filled]
+    return float(np.mean([wasserstein_distance(*pair, *counts) for pair in zip(*along, strict=True)]))
 
 
-def summary(frame, *, draws=10_000, seed=0):
+def summary(frame):
     """Means over pictures of `per_picture`'s scores with 95 % intervals: name -> {"mean", "low", "high"}.
 
     `colorfulness_ratio` and `variety_ratio` are the predictions' mean by the truth's, resampled together, and
     absent where the truth's is 0. All scores share the draws; of one picture, low and high are its mean.
     """
     values = frame.to_numpy(np.float64)
-    drawn = dict(zip(frame.columns, _resampled_means(values, draws, seed).T, strict=True))
+    drawn = dict(zip(frame.columns, _resampled_means(values).T, strict=True))
     means = dict(zip(frame.columns, values.mean(0), strict=True))
     for name in ("colorfulness", "variety"):
         if name in means and means.get(f"{name}_true", 0) > 0:
@@ -186,7 +182,7 @@ def summary(frame, *, draws=10_000, seed=0):
     return {name: _interval(means[name], drawn[name]) for name in means if not name.endswith("_true")}
 
 
-def paired_difference(a, b, *, draws=10_000, seed=0):
+def paired_difference(a, b):
     """Mean of a - b over the same pictures and its 95 % paired bootstrap interval: {"mean", "low", "high"}.
 
     `a`, `b` are per-picture scores (N,) in the same order; average several seeds picture by picture first.
@@ -196,25 +192,21 @@ def paired_difference(a, b, *, draws=10_000, seed=0):
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if not aligned or a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"paired scores need the same pictures in the same order: {a.shape}, {b.shape}")
-    return _interval((a - b).mean(), _resampled_means((a - b)[:, None], draws, seed)[:, 0])
+    return _interval((a - b).mean(), _resampled_means((a - b)[:, None])[:, 0])
 
 
-def _resampled_means(values, draws, seed):
-    """Bootstrap means of (N, scores) -> (draws, scores). The same seed and N draw the same pictures."""
+def _resampled_means(values):
+    """Bootstrap means of (N, scores) -> (DRAWS, scores). The same N draws the same pictures."""
     if not len(values):
         raise ValueError("no pictures to score")
-    parts = np.array_split(_draw(len(values), draws, seed), math.ceil(draws / 500))  # as floats they take much memory
-    return np.concatenate([part @ values for part in parts]) / len(values)
+    return np.concatenate([part @ values for part in _drawn(len(values))]) / len(values)
 
 
 @functools.lru_cache(maxsize=8)  # drawing takes longer than all that is done with it, and many scores share a draw
-def _draw(count, draws, seed):
-    """How often each of `count` pictures is drawn in each draw: (draws, count), of the smallest type that holds it."""
-    rng, shares = np.random.default_rng(seed), np.full(count, 1 / count)
-    counts = np.empty((draws, count), np.min_scalar_type(count))
-    for part in np.array_split(counts, math.ceil(draws / 500)):
-        part[:] = rng.multinomial(count, shares, len(part))
-    return counts
+def _drawn(count):
+    """How often each of `count` pictures is drawn in each draw: parts (500, count), of the smallest type possible."""
+    rng, shares = np.random.default_rng(0), np.full(count, 1 / count)
+    return [rng.multinomial(count, shares, 500).astype(np.min_scalar_type(count)) for _ in range(DRAWS // 500)]
 
 
 def _interval(mean, drawn):
@@ -234,53 +226,41 @@ def curve_point(predicted, truth):
     return {name: float(value) for name, value in point.items()}
 
 
-def render_report(lightness, ab):
-    """Renders lightness (N, H, W, 1) and ab (N, H, W, 2) as 8-bit pictures and tells what the gamut took.
-
-    Returns the pictures (N, H, W, 3) and {"clipped_share": of pixels, "clip_dl": mean |dL*| from clipping}.
-    """
-    pictures, clipped = color.render(lightness, ab)
+def clipping(lightness, ab):
+    """{"clipped_share": of the pixels, "clip_dl": mean |dL*| over all pixels} of (N, H, W, 1) and (N, H, W, 2)."""
+    clipped = color.render(lightness, ab)[1]
     lab = color.merge(np.asarray(lightness)[clipped], np.asarray(ab)[clipped])
     kept = color.rgb_to_lab(np.clip(color.lab_to_rgb(lab), 0, 1))
     moved = float(np.abs(kept[..., 0] - lab[..., 0]).sum())
-    return pictures, {"clipped_share": float(clipped.mean()), "clip_dl": moved / clipped.size}
+    return {"clipped_share": float(clipped.mean()), "clip_dl": moved / clipped.size}
 
 
 def matching_gain(lightness, ab, truth, *, limit=64.0):
-    """Finds the factor on ab (N, H, W, 2) that gives the rendered pictures the truth's colorfulness within 0.1 %.
+    """Finds the factor on ab (N, H, W, 2) that gives the rendered pictures the truth's colorfulness, within 0.1 %.
 
-    0 where the truth is grey. Raises ValueError where none up to `limit` does: ab without color, a gamut too small.
+    0 where the truth is grey. Raises ValueError where no factor up to `limit` does.
     """
-    target, starts = float(colorfulness(truth).mean()), range(0, len(ab), _CHUNK)
+    target, starts = colorfulness(truth).mean(), range(0, len(ab), _CHUNK)
 
     def excess(gain):
         parts = (color.render(lightness[i : i + _CHUNK], gain * ab[i : i + _CHUNK])[0] for i in starts)
-        return float(np.concatenate([colorfulness(part) for part in parts]).mean()) - target
+        return np.concatenate([colorfulness(part) for part in parts]).mean() - target
 
     if target == 0:
         return 0.0
-    low, high = (0.0, -target), (1.0, excess(1.0))
-    while high[1] < 0:
-        if high[0] >= limit:
-            raise ValueError(f"no gain up to {limit:g} gives colorfulness {target:.1f}, only {target + high[1]:.1f}")
-        # A little more than were colorfulness proportional to the gain: the gamut takes some.
-        further = high[0] * min(8.0, max(1.1 * target / max(target + high[1], 1e-6), 1.1))
-        low, high = high, (further, excess(further))
-    for _ in range(30):  # false position: colorfulness is nearly proportional to the gain, so 1 or 2 will do
-        gain = low[0] - low[1] * (high[0] - low[0]) / (high[1] - low[1])
-        at = excess(gain)
-        if abs(at) <= 1e-3 * target:
-            break
-        low, high = ((gain, at), high) if at < 0 else (low, (gain, at))
-    return gain
+    high = 1.0
+    while (found := excess(high)) < 0:
+        if high >= limit:
+            raise ValueError(f"no gain up to {limit:g} gives colorfulness {target:.1f}, only {target + found:.1f}")
+        high *= 2
+    return brentq(excess, high / 2 if high > 1 else 0.0, high, rtol=1e-4)
 
 
 def one_by_one(names, load):
     """Scores pictures of any sizes: `load(name)` returns the predicted and the true one, 8-bit (H, W, 3).
 
-    Returns the per-picture scores indexed by name; {"ab_wasserstein": Lab units, "constant_sign_agreement": of the
-    best single color}; and a text for each name that was skipped, since loading or scoring it raised ValueError.
-    Raises ValueError itself where none is left.
+    Returns the per-picture scores indexed by name, {"ab_wasserstein", "constant_sign_agreement"} of the whole set, and
+    a text for each name that loading or scoring could not take. Raises ValueError where none is left.
     """
     rows, clouds, larger, skipped = {}, [0, 0], [], []
     for name in tqdm(names, desc="scoring", unit="picture", leave=False, disable=None):

@@ -79,9 +79,9 @@ def render(path, place):
 
 def _table(folder):
     """The results of a run as an HTML table; nothing where it has none yet."""
-    if not any(folder.rglob("result.json")):
-        return ""
     from colorlib.scoring import results
 
     table = results.results_table(folder)
+    if table.empty:
+        return ""
     return f'<h2>Results</h2>\n<div class="table">{table.to_html(index=False, border=0)}</div>'

@@ -3,6 +3,7 @@
 import argparse
 import concurrent.futures
 import contextlib
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -17,9 +18,6 @@ import time
 from colorlib.data import files
 from notebooks.runner import bootstrap, gallery, profiles
 from notebooks.runner.profiles import ROOT
-
-# Of a run, what is committed: the result, its scores picture by picture, and the swept curves.
-KEPT = ("result.json", "scores.csv", "curves.json")
 
 
 class CellError(RuntimeError):
@@ -74,21 +72,32 @@ def _stderr_into(path):
             os.dup2(terminal.fileno(), 2)
 
 
-def collect(run_folder, place):
-    """Copies what KEPT names under `run_folder`, as it lies, into `place`, which appears whole or not at all.
+def settings(values):
+    """Digest of what a notebook runs with: its parameters, but not its seeds, where it writes and where pictures lie.
 
-    Raises ValueError if there is no result.json.
+    `make results` writes it into the rows that it collects, and skips a run whose rows carry it. The pictures are not
+    in it, since they are known only when the notebook has prepared them: their own digest stands in the rows. Nor is
+    the code: the commit stands in the rows too.
     """
-    run_folder, place = pathlib.Path(run_folder), pathlib.Path(place)
-    if not any(run_folder.rglob("result.json")):
-        raise ValueError(f"the run left no result.json under {run_folder}")
-    beside = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    for path in sorted(path for name in KEPT for path in run_folder.rglob(name)):
-        target = beside / path.relative_to(run_folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    os.replace(beside, place)
+    apart = ("run_folder", "seeds", "source", *(f"{role}_source" for role in profiles.ROLES))
+    kept = {name: value for name, value in values.items() if name not in apart}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def collect(run_folder, place, digest):
+    """Merges the tables that a run left with those in the folder `place`; rows there of its roles and seeds go.
+
+    `digest` is that of its settings. Raises ValueError if there is no table.
+    """
+    from colorlib.scoring import results  # here: pandas takes a second, and most runs of this module need none
+
+    tables = sorted(pathlib.Path(run_folder).glob("results/*.csv"))
+    if not tables:
+        raise ValueError(f"the run left no table in {run_folder}/results")
+    for table in tables:
+        rows, pictures, notes = results.read(table)
+        rows = rows.assign(settings=digest)
+        results.merge(pathlib.Path(place) / table.name, rows, pictures, notes, same=["role", "seed"])
 
 
 def main(arguments=None):
@@ -208,27 +217,37 @@ def _install_minutes():
 
 def _hardware(run_root):
     """What the run's results say they ran on; asking Keras here would load TensorFlow for one line."""
-    found = [json.loads(path.read_text()) for path in sorted(run_root.rglob("result.json"))]
-    return found[0].get("hardware", "unknown") if found else "unknown"
+    from colorlib.scoring import results
+
+    rows = results.load_results(run_root)
+    return rows["hardware"].iloc[0] if len(rows) else "unknown"
 
 
 def _results(runs, options):
     """Executes the runs whose results are not in notebooks/results yet, and puts them there."""
+    place = ROOT / "notebooks" / "results" / options.profile
     for stem, values in runs:
-        run_folder = ROOT / values["run_folder"]
-        place = ROOT / "notebooks" / "results" / options.profile / stem / run_folder.name
+        run_folder, digest = ROOT / values["run_folder"], settings(values)
         label = f"{stem} {run_folder.name}"
-        if place.exists():
-            print(f"{label}: there already, of {_scored_on(place)}; to run it anew, remove {os.path.relpath(place)}")
+        if there := _there(place / f"{stem}.csv", values["role"], values["seeds"][0], digest):
+            table = os.path.relpath(place / f"{stem}.csv")
+            print(f"{label}: there already, of {there}; to run it anew, remove its rows from {table}")
             continue
         _timed(label, stem, values, run_folder / f"{stem}.ipynb")
-        collect(run_folder, place)
+        collect(run_folder, place, digest)
 
 
-def _scored_on(place):
-    """The picture set of the results in a folder, in words."""
-    data = json.loads(next(place.rglob("result.json")).read_text(encoding="utf-8"))["data"]
-    return f"{data['name']} ({data['digest']})"
+def _there(table, role, seed, digest):
+    """The picture set of a run that a table has already, in words; None where it is missing or had other settings."""
+    from colorlib.scoring import results
+
+    if not table.exists():
+        return None
+    rows = results.read(table)[0]
+    rows = rows[(rows["role"] == role) & (rows["seed"] == str(seed))]
+    if rows.empty or (rows["settings"] != digest).any():
+        return None
+    return f"{rows['data'].iloc[0]} ({rows['digest'].iloc[0]})"
 
 
 def _timed(label, stem, values, output):
@@ -249,8 +268,7 @@ def _timed(label, stem, values, output):
 
 def _clear(values):
     """Removes the scores of an earlier run, perhaps on other pictures; this one scores its own."""
-    for stale in [found for name in KEPT for found in (ROOT / values["run_folder"]).rglob(name)]:
-        stale.unlink()
+    shutil.rmtree(ROOT / values["run_folder"] / "results", ignore_errors=True)
 
 
 def _cell_block(stem, error, partial):
