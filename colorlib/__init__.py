@@ -1,13 +1,13 @@
 """colorlib: a colorization laboratory. Lightness in, color out, and an honest measure of how good it is.
 
-Submodules load when they are first named (`colorlib.color`, `from colorlib import report`), so that
+Submodules load when they are first named (`colorlib.color`, `from colorlib import plots`), so that
 `import colorlib` costs milliseconds and TensorFlow is loaded only by what needs it.
 """
 
 import importlib
 import pathlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _FOLDER = pathlib.Path(__file__).parent
 

@@ -14,7 +14,7 @@ import colorlib
 
 _EXAMPLES = """examples:
   colorlib colorize grandfather.jpg --out colored
-  colorlib colorize album/ --out colored --temperature 0.3 --vividness 0.5
+  colorlib colorize album/ --out colored --temperature 0.3 --rebalance 0.5
   colorlib evaluate predictions/ originals/ --json
   colorlib data holiday.zip
 """
@@ -51,18 +51,16 @@ def _parser():
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     command = commands.add_parser("colorize", help="color photographs; each keeps its own lightness and size")
-    command.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="a picture, or a folder: all pictures in it"
-    )
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a picture, or a folder of pictures")
     command.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the colored pictures go")
     command.add_argument("--model", type=Path, metavar="FILE", help="a .keras colorizer in place of the shipped one")
-    command.add_argument(
-        "--temperature", type=_amount, metavar="T", help="1: cautious and muted; towards 0: decided and saturated"
-    )
-    command.add_argument(
-        "--vividness", type=_amount, metavar="TAU", help="0: the common colors; up to 1: rare ones too"
-    )
-    command.add_argument("--gain", type=_amount, metavar="G", help="multiplies the predicted color; 0 is grey")
+    for dial, meaning in {
+        "temperature": "1: cautious and muted; towards 0: decided and saturated",
+        "rebalance": "0: the common colors; up to 1: rare ones too",
+        "gain": "multiplies the predicted color; 0 is grey",
+    }.items():
+        command.add_argument(f"--{dial}", type=_amount, metavar=dial[0].upper(), help=meaning)
+    command.add_argument("--vividness", "--tau", type=_amount, dest="old_rebalance", help=argparse.SUPPRESS)
     command.set_defaults(run=_colorize)
 
     command = commands.add_parser("evaluate", help="score pictures against the true ones of the same paths")
@@ -97,6 +95,9 @@ def _colorize(options):
         skipped += 1
         tqdm.write(f"colorlib: skipped {' '.join(str(error).split())}", file=sys.stderr)
 
+    if options.old_rebalance is not None:
+        print("colorlib: --vividness and --tau are now called --rebalance", file=sys.stderr)
+        options.rebalance = options.old_rebalance if options.rebalance is None else options.rebalance
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is a file; name a folder")
     sources, skipped, done = [], 0, 0
@@ -105,15 +106,13 @@ def _colorize(options):
             sources += _pictures_of(path, options.out)
         except files.ImageError as error:
             skip(error)
-    targets = _targets([source for source, _ in sources], [options.out / below for _, below in sources])
     if sources:
         options.out.mkdir(parents=True, exist_ok=True)
-        with _tensorflow_greeting_silenced():
-            import keras  # noqa: F401
+        _import_keras_quietly()
         model = colorize.load(options.model)
-        colorize.set_dials(model, temperature=options.temperature, tau=options.vividness, gain=options.gain)
+        colorize.set_dials(model, temperature=options.temperature, rebalance=options.rebalance, gain=options.gain)
     # No bar where nobody looks at it: in a script's log it would be noise.
-    for (source, _), target in tqdm(list(zip(sources, targets, strict=True)), unit="picture", disable=None):
+    for source, target in tqdm(_with_targets(sources, options.out), unit="picture", disable=None):
         try:
             colored = colorize.colorize(model, files.load(source))
         except files.ImageError as error:
@@ -135,50 +134,53 @@ def _evaluate(options):
         conventions = scores.CONVENTIONS | {"pictures": "8-bit sRGB, as they are"}
         report = {"pictures": len(frame), "scores": found, "set_scores": set_scores, "conventions": conventions}
         print(json.dumps(report, indent=2))
-        return 1 if skipped else 0
-    print(f"{len(frame)} pictures{'mean':>19}   95 % interval")
-    constant = set_scores.pop("constant_sign_agreement")
-    beside = {"sign_agreement": f"   (the best single color: {constant:.3f})"}
-    for name, score in found.items():
-        interval = f"{score['low']:.3f} .. {score['high']:.3f}"
-        print(f"{name:22} {score['mean']:9.3f}   {interval}{beside.get(name, '')}")
-    for name, score in set_scores.items():
-        print(f"{name:22} {score:9.3f}   of the whole set")
+    else:
+        print(f"{len(frame)} pictures{'mean':>21}   95 % interval")
+        for name, score in found.items():
+            print(f"{name:24} {score['mean']:9.3f}   {score['low']:.3f} .. {score['high']:.3f}")
+        for name, score in set_scores.items():
+            print(f"{name:24} {score:9.3f}   of the whole set")
     return 1 if skipped else 0
 
 
 def _pairs(predicted, truth):
     """Two folders' paths below them, without suffixes, and a function that loads the two pictures of one.
 
-    That one raises ValueError unless both folders have exactly one picture there, readable. Raises it at once for a
-    folder without pictures. A folder inside the other is no part of it.
+    That one raises ValueError unless both folders have exactly one picture there, readable.
     """
-    from colorlib.data import files, sets
+    from colorlib.data import files
 
-    sides = [(predicted, truth, {}), (truth, predicted, {})]
-    for folder, other, found in sides:
-        inside = other.resolve() if folder.resolve() in other.resolve().parents else None
-        for path in sorted(each for each in folder.rglob("*") if sets.is_picture(str(each.relative_to(folder)))):
-            if inside not in path.resolve().parents:
-                found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), []).append(path)
-        if not found:
-            raise ValueError(f"{folder}: no such folder, or no pictures in it")
+    sides = [(predicted, _below(predicted, truth)), (truth, _below(truth, predicted))]
 
     def load(name):
-        for folder, _, found in sides:
-            if len(paths := found.get(name, ())) != 1:
-                raise ValueError(f"{'several pictures' if paths else 'no picture'} of this name in {folder}")
-        return [files.load(found[name][0]) for _, _, found in sides]
+        for folder, found in sides:
+            if len(found.get(name, ())) != 1:
+                raise ValueError(f"{'several pictures' if name in found else 'no picture'} of this name in {folder}")
+        return [files.load(found[name][0]) for _, found in sides]
 
-    return sorted({name for *_, found in sides for name in found}), load
+    return sorted({name for _, found in sides for name in found}), load
+
+
+def _below(folder, other):
+    """{path below the folder, without suffix: its pictures}, sorted; none of `other`, where that lies in the folder."""
+    from colorlib.data import files, sets
+
+    left_out = other.resolve() if folder.resolve() in other.resolve().parents else None
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        below = path.relative_to(folder)
+        if sets.is_picture(str(below)) and path.is_file() and left_out not in path.resolve().parents:
+            found.setdefault(below.with_suffix("").as_posix(), []).append(path)
+    if not found:
+        raise files.ImageError(str(folder), "no such file, or no picture in this folder")
+    return found
 
 
 def _data(options):
     from colorlib.data import sets
 
     folder = sets.prepare(options.source, role=options.role)
-    data = sets.describe(folder)
-    counts = {name: data[name] for name in sets.SPLITS}
+    counts = {name: sets.describe(folder)[name] for name in sets.SPLITS}
     rejects = [f"{name}: {reason}" for name, reason in sets.rejects(folder)]
     parts = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"{sum(counts.values())} pictures ({parts}), {len(rejects)} rejected")
@@ -197,51 +199,38 @@ def _report(what, reasons):
 
 def _pictures_of(path, out):
     """The pictures that a FILE argument means: [(path, path below --out without its suffix)]. Raises ImageError."""
-    from colorlib.data import files, sets
-
-    if not path.is_dir():
-        if not path.exists():
-            raise files.ImageError(str(path), "no such file or folder")
+    if path.is_file():
         return [(path, Path(path.stem))]
     if out.resolve() == path.resolve():
         raise ValueError(f"--out {out} is the folder that is read; name another")
-    found = sorted(
-        each
-        for each in path.rglob("*")
-        if sets.is_picture(str(each.relative_to(path))) and each.is_file()
-        if out.resolve() not in each.resolve().parents  # what an earlier run made
-    )
-    if not found:
-        raise files.ImageError(str(path), "no picture in this folder")
-    return [(each, each.relative_to(path).with_suffix("")) for each in found]
+    return [(each, Path(name)) for name, found in _below(path, out).items() for each in found]
 
 
-def _targets(sources, wanted):
-    """Where each colored picture goes: a JPEG for a JPEG, else PNG; no two the same and none of the sources."""
-    taken = {os.path.realpath(source).casefold() for source in sources}
-    targets = []
-    for source, want in zip(sources, wanted, strict=True):
+def _with_targets(sources, out):
+    """[(picture, where it goes)]: a JPEG for a JPEG, else PNG; no two the same and none of the pictures themselves."""
+    taken = {os.path.realpath(source).casefold() for source, _ in sources}
+    pairs = []
+    for source, below in sources:
         suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe") else ".png"
-        target, number = want.with_name(want.name + suffix), 2
+        target, number = out / below.with_name(below.name + suffix), 2
         while os.path.realpath(target).casefold() in taken:
-            target, number = want.with_name(f"{want.name}-{number}{suffix}"), number + 1
+            target, number = out / below.with_name(f"{below.name}-{number}{suffix}"), number + 1
         taken.add(os.path.realpath(target).casefold())
-        targets.append(target)
-    return targets
+        pairs.append((source, target))
+    return pairs
 
 
-@contextlib.contextmanager
-def _tensorflow_greeting_silenced():
+def _import_keras_quietly():
     """TensorFlow writes to file descriptor 2 while it is imported, before any of its settings apply."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # from then on: not even that there is no GPU
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
     try:
-        yield
+        import keras  # noqa: F401
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(nowhere)
 
 
 if __name__ == "__main__":

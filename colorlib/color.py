@@ -1,8 +1,7 @@
 """sRGB <-> CIELAB, the model's scaling of it, the gamut, and the ab bins.
 
 This is the only home of scaling constants: a model reads lightness = L*/50 - 1 and predicts ab = (a*, b*)/128.
-Every formula is written once, with the operators and the few functions that NumPy, TensorFlow and `keras.ops` share,
-so it serves NumPy arrays, tf tensors inside `tf.data` under any Keras backend, and backend tensors inside a loss.
+Every formula is written once, for NumPy arrays, tf tensors inside `tf.data` and backend tensors inside a loss.
 """
 
 import functools
@@ -17,11 +16,9 @@ GREY_BELOW = 1.0  # Lab units of chroma: what rounding to 8 bits leaves of grey 
 _BLOCK = 2**13  # pixels at a time: so little stays in the cache
 
 # sRGB primaries and the D65 white of the 2 degree observer, as in IEC 61966-2-1 and scikit-image.
-_WHITE = np.array([0.95047, 1.0, 1.08883])
-_TO_RELATIVE_XYZ = (
-    np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
-    / _WHITE[:, None]
-).T.copy()  # rows are R, G, B: a picture (..., 3) is multiplied from the right
+_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
+_WHITE = np.array([[0.95047], [1.0], [1.08883]])
+_TO_RELATIVE_XYZ = (_XYZ / _WHITE).T.copy()  # rows are R, G, B: a picture (..., 3) is multiplied from the right
 _TO_LAB = np.array([[0.0, 500.0, 0.0], [116.0, -500.0, 200.0], [0.0, 0.0, -200.0]])  # CIE 15, from f(X), f(Y), f(Z)
 _FROM_RELATIVE_XYZ, _FROM_LAB = np.linalg.inv(_TO_RELATIVE_XYZ), np.linalg.inv(_TO_LAB)
 _LINEAR_BELOW = 0.008856  # CIE 15: the cube root is replaced by a line below (6/29)^3
@@ -67,11 +64,9 @@ def rgb_to_lab(rgb):
     return _linear_to_lab(xp, _to_linear(xp, rgb))
 
 
-# Each curve below is a power above a limit and a line under it. It is written as a sum, the power of what is no lower
-# than the limit plus the line of what is no higher: three times as quick as a choice pixel by pixel.
-
-
 def _to_linear(xp, rgb):
+    # Here and below a power above a limit and a line under it are written as a sum, the power of the larger of both and
+    # the line of the rest: three times as quick as a choice pixel by pixel.
     above = xp.maximum(rgb, 0.04045)
     return _power(xp, (above + 0.055) / 1.055, 2.4) + (rgb - above) / 12.92
 
@@ -115,46 +110,36 @@ def to_uint8(rgb):
     return np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8)
 
 
-def lab_of(pictures):
-    """CIELAB, float32 (..., 3), of 8-bit sRGB pictures (..., 3), a NumPy array. Quicker than `rgb_to_lab`."""
-    return _lab_of_8_bits(pictures, None)
+_LINEAR = _to_linear(np, to_float(np.arange(256)))  # of 8 bits
 
 
-def encode(pictures, out=None):
-    """8-bit sRGB (..., 3), a NumPy array -> lightness and ab, float32 (..., 3) in [-1, 1], in `out` if given."""
-    # Less the f of L* = 50, which is lightness 0.
-    return _lab_of_8_bits(pictures, out, _TO_LAB / (50, AB_SCALE, AB_SCALE), 66 / 116)
-
-
-def _lab_of_8_bits(pictures, out, *matrix_and_black):
+def _from_8_bits(pictures, *matrix_and_black):
     pictures = np.ascontiguousarray(pictures)
-    out = np.empty(pictures.shape, np.float32) if out is None else out
     if pictures.dtype != np.uint8 or pictures.shape[-1:] != (3,):
         raise ValueError(f"pictures must be 8-bit sRGB, uint8 (..., 3), not {pictures.dtype} {pictures.shape}")
-    if out.shape != pictures.shape or out.dtype != np.float32 or not out.flags.c_contiguous:
-        raise ValueError(f"out must be contiguous float32 {pictures.shape}, not {out.dtype} {out.shape}")
-    flat, lab = pictures.reshape(1, -1, 3), out.reshape(1, -1, 3)
+    out = np.empty(pictures.shape, np.float32)
+    flat, flat_out = pictures.reshape(1, -1, 3), out.reshape(1, -1, 3)
     for start in range(0, flat.shape[1], _BLOCK):
-        part = slice(start, start + _BLOCK)
-        lab[:, part] = _linear_to_lab(np, cv2.LUT(flat[:, part], _linear_table()), *matrix_and_black)
+        block = slice(start, start + _BLOCK)
+        flat_out[:, block] = _linear_to_lab(np, cv2.LUT(flat[:, block], _LINEAR), *matrix_and_black)
     return out
 
 
-@functools.cache
-def _linear_table():
-    return _to_linear(np, to_float(np.arange(256)))
+def lab_of(pictures):
+    """CIELAB, float32 (..., 3), of 8-bit sRGB pictures (..., 3), a NumPy array. Quicker than `rgb_to_lab`."""
+    return _from_8_bits(pictures)
 
 
 def from_uint8(pictures):
     """Splits 8-bit sRGB pictures (..., 3), a NumPy array, into float32 lightness (..., 1) and ab (..., 2)."""
-    encoded = encode(pictures)
-    return encoded[..., :1], encoded[..., 1:]
+    both = _from_8_bits(pictures, _TO_LAB / (50, AB_SCALE, AB_SCALE), 66 / 116)  # the f of L* = 50: lightness 0
+    return both[..., :1], both[..., 1:]
 
 
 def render(lightness, ab):
-    """Renders lightness (..., 1) and ab (..., 2), NumPy arrays, as 8-bit sRGB (..., 3) clipped to the gamut.
+    """Renders lightness (..., 1) and ab (..., 2), NumPy arrays, as 8-bit sRGB (..., 3), clipped to the gamut.
 
-    Also returns which pixels were clipped, bool (...): those that lay outside by more than half an 8-bit step.
+    Also returns which pixels were clipped, bool (...): those outside by more than half an 8-bit step.
     """
     rgb = lab_to_rgb(merge(np.asarray(lightness), np.asarray(ab)))
     clipped = (np.abs(rgb - 0.5) > 0.5 + 0.5 / 255).any(axis=-1)
@@ -171,18 +156,16 @@ def bins():
     u, v = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
     faces = [np.stack(np.roll([np.full_like(u, w), u, v], k, 0), -1) for w in (0, 255) for k in range(3)]
     ab = rgb_to_lab(np.stack(faces) / 255.0)[..., 1:]
-    centers = np.unique(np.rint(ab / BIN_SIZE).astype(int).reshape(-1, 2), axis=0) * BIN_SIZE
-    centers = centers.astype(np.float32)
+    centers = np.float32(BIN_SIZE * np.unique(np.rint(ab / BIN_SIZE).astype(int).reshape(-1, 2), axis=0))
     centers.flags.writeable = False
     return centers
 
 
 @functools.cache
 def bin_lattice():
-    """The 5 nearest of the 261 bins, nearest first, on a lattice of half a Lab unit: int32 (513, 513, 5).
+    """The 5 nearest bins, nearest first, of each a* = i/2 - 128 and b* = j/2 - 128: int32 (513, 513, 5).
 
-    Entry [i, j] is for a* = i/2 - 128, b* = j/2 - 128. Far quicker than distances to all bins for every pixel;
-    colors within a quarter unit of a border between bins may fall to its other side.
+    Quicker than distances to all bins; a color within a quarter unit of a border may fall to its other side.
     """
     from scipy.spatial import cKDTree  # here, not above: `import colorlib` stays quick
 

@@ -1,24 +1,26 @@
 """The command line: what it writes, what it says, and its exit status."""
 
-import errno
 import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
+import colorlib
 from colorlib import __main__ as cli
-from colorlib import colorize, models, training
+from colorlib import colorize, models
 from colorlib.data import files
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "small.keras"
-    training.set_seed(0)
+    keras.utils.set_random_seed(0)
     models.vivid_colorizer(None, widths=(8, 8, 8, 8)).save(path)
     return str(path)
 
@@ -47,9 +49,9 @@ def test_a_folder_is_colored_and_the_broken_file_reported(album, model, capsys, 
     error = capsys.readouterr().err
     assert error.startswith("colorlib: skipped album/broken.jpg: ") and error.count("\n") == 1
     assert files.load(tmp_path / "colored" / "a.png").shape == (33, 47, 3)
-    # What this run made below the folder is no source of the next.
-    assert cli.main(["colorize", "album", "--out", "album/colored", "--model", model]) == 1
-    assert cli.main(["colorize", "album", "--out", "album/colored", "--model", model]) == 1
+    assert cli.main(["colorize", "album/1950", "--out", ".", "--model", model]) == 0 and (tmp_path / "b.png").is_file()
+    for _ in range(2):  # what a run made below the folder is no source of the next
+        assert cli.main(["colorize", "album", "--out", "album/colored", "--model", model]) == 1
     assert written(album / "colored") == ["1950/b.png", "a.jpg", "a.png"]
 
 
@@ -62,34 +64,10 @@ def test_the_input_is_never_overwritten_and_twins_get_numbers(album, model):
     assert (album / "a-2.png").is_file() and (album / "a-3.png").is_file()
 
 
-def test_a_macs_shadow_files_are_no_pictures(album, model, capsys):
-    for name in ("broken.jpg", "a.JPG"):
-        (album / name).unlink()
-    for name in ("._a.png", "__MACOSX/a.png"):
-        (album / name).parent.mkdir(exist_ok=True)
-        (album / name).write_bytes(b"\0\5\x16\7")
-    assert cli.main(["colorize", "album", "--out", "colored", "--model", model]) == 0
-    assert cli.main(["evaluate", "album", "album"]) == cli.main(["evaluate", "album", "colored"]) == 0
-    assert "skipped" not in capsys.readouterr().err
-
-
-def test_what_is_skipped_is_said_at_once(album, model, capsys, monkeypatch):
-    said = []
-
-    def colorized(model, picture):
-        said.append(capsys.readouterr().err)
-        return picture
-
-    monkeypatch.setattr(colorize, "colorize", colorized)
-    files = ["nowhere.jpg", "album/a.png", "album/broken.jpg", "album/a.JPG"]
-    assert cli.main(["colorize", *files, "--out", "colored", "--model", model]) == 1
-    assert ["nowhere.jpg" in said[0], "broken.jpg" in said[0], "broken.jpg" in said[1]] == [True, False, True]
-
-
 def test_letters_of_another_case_are_the_same_file_on_some_disks(tmp_path):
     sources = [tmp_path / "x" / "A.png", tmp_path / "y" / "a.png"]
-    targets = cli._targets(sources, [tmp_path / "out" / "A", tmp_path / "out" / "a"])
-    assert [target.name for target in targets] == ["A.png", "a-2.png"]
+    pairs = cli._with_targets([(source, Path(source.stem)) for source in sources], tmp_path / "out")
+    assert [target.name for _, target in pairs] == ["A.png", "a-2.png"]
 
 
 def test_the_dials_reach_the_model(album, model, tmp_path):
@@ -104,12 +82,21 @@ def test_the_dials_reach_the_model(album, model, tmp_path):
     assert np.abs(sharp - plain).max() > 10
 
 
+@pytest.mark.parametrize("name", ["--vividness", "--tau"])
+def test_the_old_names_of_a_dial_still_turn_it(name, album, model, capsys, monkeypatch):
+    turned = {}
+    monkeypatch.setattr(colorize, "set_dials", lambda model, **dials: turned.update(dials))
+    assert cli.main(["colorize", "album/a.png", "--out", "colored", "--model", model, name, "0.5"]) == 0
+    assert turned == {"temperature": None, "rebalance": 0.5, "gain": None}
+    assert capsys.readouterr().err == "colorlib: --vividness and --tau are now called --rebalance\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["album/broken.jpg"], "skipped album/broken.jpg"),
-        (["nowhere.jpg"], "skipped nowhere.jpg: no such file or folder"),
-        (["empty"], "skipped empty: no picture in this folder"),
+        (["nowhere.jpg"], "skipped nowhere.jpg: no such file"),
+        (["empty"], "skipped empty: no such file, or no picture in this folder"),
         (["album/a.png", "--temperature", "0"], "temperature must be"),
         (["album/a.png", "--model", "nowhere.keras"], "nowhere.keras: no such model file"),
         (["album", "--out", "album"], "--out album is the folder that is read; name another"),
@@ -121,15 +108,6 @@ def test_where_nothing_could_be_done_the_status_is_2_and_the_reason_one_line(alb
     assert cli.main(["colorize", "--out", "colored", "--model", model, *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("colorlib: ") and error.count("\n") == 1
-
-
-def test_a_full_disk_stops_the_run_with_one_line(album, model, capsys, monkeypatch):
-    def full(array, path):
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
-    monkeypatch.setattr(files, "save", full)
-    assert cli.main(["colorize", "album/a.png", "--out", "colored", "--model", model]) == 2
-    assert capsys.readouterr().err == "colorlib: [Errno 28] No space left on device: 'colored/a.png'\n"
 
 
 def test_ctrl_c_is_one_line_and_status_130(album, model, capsys, monkeypatch):
@@ -146,15 +124,8 @@ def test_ctrl_c_is_one_line_and_status_130(album, model, capsys, monkeypatch):
     [
         (["colorise"], "invalid choice: 'colorise'"),
         (["colorize", "a.jpg"], "the following arguments are required: --out"),
-        (
-            ["colorize", "a.jpg", "--out", "b", "--gain", "much"],
-            "argument --gain: must be a number, 0 or more, not 'much'",
-        ),
-        (
-            ["colorize", "a.jpg", "--out", "b", "--gain", "nan"],
-            "argument --gain: must be a number, 0 or more, not 'nan'",
-        ),
-        (["colorize", "a.jpg", "--out", "b", "--vividness", "-1"], "argument --vividness: must be a number, 0 or more"),
+        (["colorize", "a.jpg", "--out", "b", "--gain", "nan"], "--gain: must be a number, 0 or more, not 'nan'"),
+        (["colorize", "a.jpg", "--out", "b", "--rebalance", "-1"], "argument --rebalance: must be a number, 0 or more"),
         ([], "the following arguments are required: COMMAND"),
     ],
 )
@@ -165,16 +136,10 @@ def test_wrong_arguments_are_one_line_and_status_2(capsys, arguments, message):
     assert stop.value.code == 2 and message in error and error.count("\n") == 1
 
 
-def test_help_shows_an_example_and_the_version_is_the_packages(capsys):
-    import colorlib
-
-    for flag, text in (
-        ("--help", "colorlib colorize grandfather.jpg --out colored"),
-        ("--version", colorlib.__version__),
-    ):
-        with pytest.raises(SystemExit) as stop:
-            cli.main([flag])
-        assert stop.value.code == 0 and text in capsys.readouterr().out
+def test_the_version_is_the_packages(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"colorlib {colorlib.__version__}\n"
 
 
 def test_pictures_against_themselves_score_perfectly(album, capsys):
@@ -191,8 +156,8 @@ def test_pictures_against_themselves_score_perfectly(album, capsys):
     assert report["set_scores"]["ab_wasserstein"] == 0
     assert cli.main(["evaluate", "album", "album"]) == 0
     table = capsys.readouterr().out
-    assert "ciede2000                  0.000   0.000 .. 0.000\n" in table
-    assert f"sign_agreement             1.000   1.000 .. 1.000   (the best single color: {constant:.3f})\n" in table
+    assert re.search(r"ciede2000 +0\.000   0\.000 \.\. 0\.000\n", table)
+    assert re.search(rf"constant_sign_agreement +{constant:.3f} ", table)
 
 
 def test_pairs_that_cannot_be_scored_are_reported_and_the_others_scored(album, capsys):
@@ -206,12 +171,6 @@ def test_pairs_that_cannot_be_scored_are_reported_and_the_others_scored(album, c
     assert cli.main(["evaluate", "album", "album"]) == 2
     error = capsys.readouterr().err
     assert "can be scored; the first: a: several" in error and error.count("\n") == 1
-
-
-def test_a_long_list_of_reasons_is_cut(capsys):
-    cli._report("rejected", [f"{number}.jpg:\nbroken" for number in range(12)])
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[9:] == ["colorlib: rejected 9.jpg: broken", "colorlib: and 2 more"]
 
 
 @pytest.mark.parametrize(

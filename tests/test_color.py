@@ -24,12 +24,8 @@ def test_rgb_agrees_with_scikit_image_and_undoes_lab(cube):
     lab = color.rgb_to_lab(cube)
     np.testing.assert_allclose(color.lab_to_rgb(lab), skimage.color.lab2rgb(lab), atol=1e-3)
     np.testing.assert_allclose(color.lab_to_rgb(lab), cube, atol=1e-4)
-
-
-def test_float64_stays_float64():
-    rgb = np.array([[0.2, 0.4, 0.6]])
-    assert color.rgb_to_lab(rgb).dtype == np.float64
-    np.testing.assert_allclose(color.lab_to_rgb(color.rgb_to_lab(rgb)), rgb, atol=1e-6)
+    doubles = color.lab_to_rgb(color.rgb_to_lab(np.float64(cube)))
+    assert doubles.dtype == np.float64 and np.abs(doubles - cube).max() < 1e-6
 
 
 def test_grey_has_no_color():
@@ -58,18 +54,13 @@ def test_8_bit_pictures_take_a_quicker_way_to_the_same_numbers():
     np.testing.assert_allclose(color.lab_of(pictures), expected, atol=1e-3)
     lightness, ab = color.from_uint8(pictures[:, ::2, ::-1])  # not contiguous
     np.testing.assert_allclose(color.merge(lightness, ab), expected[:, ::2, ::-1], atol=1e-3)
-    out = np.empty(pictures.shape, np.float32)
-    assert color.encode(pictures, out=out) is out
-    np.testing.assert_array_equal(out, color.encode(pictures))
     for wrong in (pictures / 255.0, pictures[..., :1], pictures.astype(np.int64)):
         with pytest.raises(ValueError, match="8-bit sRGB"):
             color.lab_of(wrong)
-    with pytest.raises(ValueError, match="out must be"):
-        color.encode(pictures[:, :5], out=out[:, :5])
     assert color.lab_of(np.empty((0, 3), np.uint8)).shape == color.lab_to_rgb(np.empty((0, 3))).shape == (0, 3)
 
 
-def test_other_numbers_than_float32_are_not_cut_to_integers():
+def test_integers_and_half_precision_are_taken_and_other_shapes_are_not():
     np.testing.assert_allclose(color.lab_to_rgb(np.array([50, 0, 0])), color.lab_to_rgb(np.array([50.0, 0, 0])))
     half = color.rgb_to_lab(np.array([0.2, 0.4, 0.6], np.float16))
     np.testing.assert_allclose(half, color.rgb_to_lab(np.array([0.2, 0.4, 0.6])), atol=0.3)

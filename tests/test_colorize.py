@@ -1,13 +1,18 @@
 """A colorizer on pictures of any size: their own lightness, their own size, the model's color."""
 
+import json
 import zipfile
+from pathlib import Path
 
 import cv2
+import h5py
 import keras
 import numpy as np
 import pytest
 
 from colorlib import color, colorize, models
+
+DATA = Path(__file__).parent / "data"
 
 
 def linear_model(*, slope=(0.0, 0.0), level=(0.0, 0.0), shape=(None, None)):
@@ -56,60 +61,30 @@ def test_ab_is_brought_up_smoothly():
     assert np.abs(colored.astype(int) - expected).max() <= 1
 
 
-def test_working_in_blocks_changes_nothing(monkeypatch):
-    picture, model = mid_greys(150, 210), linear_model(slope=(0.5, 0.3))
-    whole = colorize.colorize(model, picture)
-    monkeypatch.setattr(colorize, "_BLOCK", 210 * 7)
-    np.testing.assert_array_equal(colorize.colorize(model, picture), whole)
+class Watching:
+    """A colorizer that keeps what it saw."""
+
+    input_shape = (None, None, None, 1)
+
+    def __call__(self, lightness, training):
+        self.seen = np.asarray(lightness)[0, ..., 0]
+        return keras.ops.zeros((*lightness.shape[:3], 2))
 
 
-def test_sizes_no_stride_divides_are_mirrored_not_stretched_or_blackened():
-    seen = []
-
-    class Watching:
-        input_shape = (None, None, None, 1)
-
-        def __call__(self, lightness, training):
-            seen.append(np.asarray(lightness)[0, ..., 0])
-            return keras.ops.zeros((*lightness.shape[:3], 2))
-
-    picture = mid_greys(40, 70)
-    colorize.colorize(Watching(), picture, size=40)
-    (lightness,) = seen
-    assert lightness.shape == (64, 96)
-    np.testing.assert_allclose(lightness[:40, :70], color.from_uint8(picture)[0][..., 0], atol=1e-6)
-    np.testing.assert_array_equal(lightness[40:], lightness[39:15:-1])
-
-
-def test_a_narrow_strip_is_not_blown_up_without_end():
-    shapes = []
-
-    class Watching:
-        input_shape = (None, None, None, 1)
-
-        def __call__(self, lightness, training):
-            shapes.append(lightness.shape)
-            return keras.ops.zeros((*lightness.shape[:3], 2))
-
-    colorize.colorize(Watching(), mid_greys(2, 3000))
-    assert shapes == [(1, 32, 256, 1)]
+def test_sizes_no_stride_divides_are_mirrored_and_a_narrow_strip_is_not_blown_up_without_end():
+    model, picture = Watching(), mid_greys(40, 70)
+    colorize.colorize(model, picture, size=40)
+    assert model.seen.shape == (64, 96)
+    np.testing.assert_allclose(model.seen[:40, :70], color.from_uint8(picture)[0][..., 0], atol=1e-6)
+    np.testing.assert_array_equal(model.seen[40:], model.seen[39:15:-1])
+    colorize.colorize(model, mid_greys(2, 3000))
+    assert model.seen.shape == (32, 256)
 
 
 def test_a_model_built_for_one_size_sees_that_size():
     picture = mid_greys(90, 60)
     colored = colorize.colorize(linear_model(level=(0.1, -0.1), shape=(48, 48)), picture)
     np.testing.assert_allclose(lab(colored)[..., 1:].mean((0, 1)), (12.8, -12.8), atol=0.2)
-
-
-def test_the_color_it_had_does_not_count():
-    rng = np.random.default_rng(1)
-    ab = np.broadcast_to(np.float32([0.15, 0.1]), (60, 80, 2))
-    grey = mid_greys(60, 80)
-    tinted, clipped = color.render(color.from_uint8(grey)[0], ab * rng.uniform(0.5, 1, (60, 80, 1)))
-    assert not clipped.any()
-    model = linear_model(slope=(0.3, 0.3))
-    difference = colorize.colorize(model, tinted).astype(int) - colorize.colorize(model, grey)
-    assert np.abs(difference).max() <= 2  # the tint itself was rounded to 8 bits
 
 
 @pytest.mark.parametrize("picture", [np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8)])
@@ -130,51 +105,139 @@ def test_a_saved_colorizer_is_loaded_and_its_dials_turn(vivid):
     picture = mid_greys(64, 64)
     model = colorize.load(vivid)
     plain = colorize.colorize(model, picture)
-    colorize.set_dials(model, temperature=None, tau=None, gain=None)
+    colorize.set_dials(model)
     np.testing.assert_array_equal(colorize.colorize(model, picture), plain)
-    colorize.set_dials(model, gain=0.0)
+    colorize.set_dials(model, temperature=0.5, rebalance=0.3, gain=0.0)
     grey = colorize.colorize(model, picture)
     assert (grey == picture).all() and (plain != picture).any()
+    assert model.get_layer("decode").rebalance == pytest.approx(0.3)
     with pytest.raises(ValueError, match="temperature must be"):
         colorize.set_dials(model, temperature=0.0)
+    with pytest.raises(colorize.ModelError, match="does not choose among bins, so it has no temperature, gain to set"):
+        colorize.set_dials(linear_model(), temperature=0.4, gain=1.0)
 
 
-def test_a_model_without_dials_says_so():
-    twin = models.regression_colorizer(None, widths=(8, 8, 8, 8))
-    for model in (linear_model(), twin):
-        with pytest.raises(
-            colorize.ModelError, match="does not choose among bins, so it has no temperature, gain to set"
-        ):
-            colorize.set_dials(model, temperature=0.4, gain=1.0)
+def test_a_model_saved_by_version_0_1_0_still_loads():
+    model = colorize.load(DATA / "saved_by_0.1.0.keras")
+    dials = model.get_layer("decode")
+    assert [dials.temperature, dials.rebalance, dials.gain] == pytest.approx([0.5, 0.3, 1.1])
+    lightness = np.linspace(-1, 1, 32 * 48, dtype="float32").reshape(1, 32, 48, 1)
+    expected = np.load(DATA / "saved_by_0.1.0.npy")
+    np.testing.assert_allclose(models.predict(model, lightness)[:, ::8, ::8], expected, atol=1e-5)
 
 
-def test_the_default_is_the_shipped_model(monkeypatch, tmp_path, vivid):
-    monkeypatch.setattr(colorize, "WEIGHTS", tmp_path / "weights" / "vivid.keras")
-    with pytest.raises(colorize.ModelError, match=r"weights.vivid\.keras: no such model file"):
+def test_weights_are_loaded_into_the_builder_that_is_named_beside_them(vivid, tmp_path, monkeypatch):
+    weights = tmp_path / "mine.weights.h5"
+    saved = colorize.load(vivid)
+    saved.save_weights(weights)
+    monkeypatch.setattr(colorize, "WEIGHTS", weights)
+    with pytest.raises(colorize.ModelError, match=r"mine.weights.h5: .*mine.json"):
         colorize.load()
-    monkeypatch.setattr(colorize, "WEIGHTS", vivid)
-    assert colorize.load().output_shape == (None, None, None, 2)
+    builder = {"name": "vivid_colorizer", "arguments": {"image_size": None, "widths": [8, 8, 8, 8]}}
+    (tmp_path / "mine.json").write_text(json.dumps({"builder": builder}))
+    for one, other in zip(saved.get_weights(), colorize.load().get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    builder["arguments"]["widths"] = [4, 4, 4, 4]
+    (tmp_path / "mine.json").write_text(json.dumps({"builder": builder}))
+    with pytest.raises(colorize.ModelError, match="not a Keras model that can be loaded"):
+        colorize.load()
 
 
-def test_what_is_no_colorizer_is_refused_by_name(tmp_path):
-    text, archive, other = (tmp_path / name for name in ("text.keras", "archive.keras", "other.keras"))
+def refused(path, message):
+    with pytest.raises(colorize.ModelError, match=message) as caught:
+        colorize.load(path)
+    assert "\n" not in str(caught.value) and path.name in str(caught.value)
+
+
+def test_what_is_no_colorizer_is_refused_by_name(tmp_path, vivid):
+    text, half, other, sick = (tmp_path / name for name in ("text.keras", "half.keras", "other.keras", "sick.keras"))
     text.write_text("a poem")
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("poem.txt", "a poem")
-    models.vanilla_autoencoder(16, widths=(2, 2), code=3).save(other)
-    for path, message in [
-        (tmp_path, "a folder, no model file"),
-        (text, "text.keras: not a Keras model"),
-        (archive, "archive.keras: not a Keras model that can be loaded"),
-        (other, r"other.keras: not a colorizer; it maps \(None, 16, 16, 3\) to \(None, 16, 16, 3\)"),
-    ]:
-        with pytest.raises(colorize.ModelError, match=message) as caught:
-            colorize.load(path)
-        assert "\n" not in str(caught.value)
-
-
-def test_half_a_model_file_is_refused(vivid, tmp_path):
-    half = tmp_path / "half.keras"
     half.write_bytes(vivid.read_bytes()[: vivid.stat().st_size // 2])
-    with pytest.raises(colorize.ModelError, match="half.keras: not a Keras model"):
-        colorize.load(half)
+    models.vanilla_autoencoder(16, widths=(2, 2), code=3).save(other)
+    linear_model(level=(np.nan, 0)).save(sick)
+    refused(tmp_path, "a folder, no model file")
+    refused(tmp_path / "missing.keras", "no such model file")
+    refused(text, "not a Keras model")
+    refused(half, "not a Keras model")
+    refused(other, r"not a colorizer; it maps \(None, 16, 16, 3\) to \(None, 16, 16, 3\)")
+    refused(sick, "some of its weights are no finite numbers")
+
+
+def repacked(source, target, member, content):
+    """A copy of a .keras file with a member added or changed."""
+    with zipfile.ZipFile(source) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()} | {member: content}
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return target
+
+
+@pytest.fixture
+def keras_unseen(monkeypatch):
+    monkeypatch.setattr(keras.saving, "deserialize_keras_object", lambda *_, **__: pytest.fail("Keras saw it"))
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "message"),
+    [
+        ("../evil.py", b"1", r"it holds .*\.\./evil\.py"),
+        ("assets/words.txt", b"1", r"it holds .*assets/words\.txt"),
+        ("config.json", b"[" * 10**6, "not a Keras model that can be loaded"),
+        ("config.json", bytes(2**23 + 1), "its config.json is larger than"),
+    ],
+    ids=["a path outside", "assets", "a deep nest", "a bomb"],
+)
+def test_an_archive_with_other_members_is_refused(member, content, message, vivid, tmp_path, keras_unseen):
+    hostile = repacked(vivid, tmp_path / "hostile.keras", member, content)
+    refused(hostile, message)
+    if message.endswith("larger than"):  # its header may say that it is small
+        sizes = [number.to_bytes(4, "little") for number in (len(content), 100)]
+        hostile.write_bytes(hostile.read_bytes().replace(*sizes))
+        refused(hostile, "not a Keras model that can be loaded")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "registered", "config"),
+    [
+        ("keras.layers", "Lambda", "Lambda", {"function": "print"}),
+        (None, "__lambda__", "colorlib>BinDecoding", {"value": ["", None, None]}),
+        ("keras.layers", "TFSMLayer", None, {"filepath": "graph"}),
+        ("keras.layers", "TorchModuleWrapper", None, {"module": "a pickle"}),
+        ("keras.layers", "StringLookup", None, {"vocabulary": "/etc/passwd"}),
+        ("keras.utils", "get_file", None, {}),
+        ("keras", "utils.get_file", None, {}),
+        ("evil.layers", "Dense", "evil>Dense", {}),
+        ("os", "function", "function", "system"),
+        ("keras.config", "function", "function", "enable_unsafe_deserialization"),
+    ],
+)
+def test_a_configuration_that_names_what_is_unsafe_is_refused(
+    module, name, registered, config, vivid, tmp_path, keras_unseen
+):
+    unsafe = {"module": module, "class_name": name, "registered_name": registered, "config": config}
+    with zipfile.ZipFile(vivid) as archive:
+        content = archive.read("config.json").decode()
+    content = content.replace('"activation": "linear"', f'"activation": {json.dumps(unsafe)}')
+    hostile = repacked(vivid, tmp_path / "hostile.keras", "config.json", content)
+    refused(hostile, f"it names {module}.{name}, which is not allowed")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda file: file.update({"a": h5py.ExternalLink("/etc/passwd", "/")}), "lead to another place"),
+        (lambda file: file.update({"a": h5py.SoftLink("/layers")}), "lead to another place"),
+        (lambda file: file.create_dataset("a", (4,), external=[("/etc/passwd", 0, 16)]), "lead to another place"),
+        (lambda file: file.create_dataset("a", (2**30,), chunks=(2**20,), compression="gzip"), "are too large"),
+    ],
+    ids=["an external link", "a soft link", "external storage", "a bomb"],
+)
+def test_weights_that_lead_elsewhere_or_unpack_to_too_much_are_refused(change, message, vivid, tmp_path):
+    weights = tmp_path / "changed.h5"
+    with zipfile.ZipFile(vivid) as archive:
+        weights.write_bytes(archive.read("model.weights.h5"))
+    with h5py.File(weights, "a") as file:
+        change(file)
+    hostile = repacked(vivid, tmp_path / "hostile.keras", "model.weights.h5", weights.read_bytes())
+    refused(hostile, f"its weights {message}")

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from colorlib import color, decoding, models
 from colorlib.scoring import scores
 
-SETTING = {"temperature": 0.5, "tau": 0.4, "gain": 1.2}
+SETTING = {"temperature": 0.5, "rebalance": 0.4, "gain": 1.2}
 
 
 @pytest.fixture
@@ -43,21 +43,21 @@ def test_decoded_logits_are_the_models_own_answer(colorizer, lightness):
     assert values.shape == (5, 8, 8, 261)
     ab = decoding.decode(colorizer, values, **SETTING, batch_size=2)
     layer = colorizer.get_layer("decode")
-    assert [layer.temperature, layer.tau, layer.gain] == pytest.approx([0.5, 0.4, 1.2])
+    assert [layer.temperature, layer.rebalance, layer.gain] == pytest.approx([0.5, 0.4, 1.2])
     assert_allclose(ab, keras.ops.convert_to_numpy(colorizer(lightness)), atol=1e-5)
     plain = decoding.decode(colorizer, values)
-    turn(colorizer, temperature=1.0, tau=0.0, gain=1.0)
+    turn(colorizer, temperature=1.0, rebalance=0.0, gain=1.0)
     assert_allclose(plain, keras.ops.convert_to_numpy(colorizer(lightness)), atol=1e-5)
     assert np.abs(ab - plain).max() > 0.05
 
 
 def test_a_sweep_scores_each_setting_as_the_protocol_does(colorizer, lightness):
-    truth = predict(colorizer, lightness[::-1], temperature=0.7, tau=0.0, gain=1.0)
-    settings = [SETTING, {"temperature": 1.0}, {"gain": 0.5, "tau": 0.6}]
+    truth = predict(colorizer, lightness[::-1], temperature=0.7, rebalance=0.0, gain=1.0)
+    settings = [SETTING, {"temperature": 1.0}, {"gain": 0.5, "rebalance": 0.6}]
     points = decoding.sweep(colorizer, decoding.logits(colorizer, lightness), lightness, truth, settings)
     for setting, point in zip(settings, points, strict=True):
         assert point.items() >= setting.items()
-        pictures = predict(colorizer, lightness, **{"temperature": 1.0, "tau": 0.0, "gain": 1.0} | setting)
+        pictures = predict(colorizer, lightness, **{"temperature": 1.0, "rebalance": 0.0, "gain": 1.0} | setting)
         expected = scores.curve_point(pictures, truth)
         assert {name: point[name] for name in expected} == pytest.approx(expected, rel=1e-3)
         assert set(point) == set(expected) | set(setting)
@@ -66,12 +66,12 @@ def test_a_sweep_scores_each_setting_as_the_protocol_does(colorizer, lightness):
 
 def test_choosing_finds_the_dials_a_truth_was_made_with(colorizer, lightness):
     truth = predict(colorizer, lightness, **SETTING)
-    points = decoding.choose(colorizer, lightness, truth, temperatures=(0.8, 0.5, 0.3), taus=(0.0, 0.4))
+    points = decoding.choose(colorizer, lightness, truth, temperatures=(0.8, 0.5, 0.3), rebalances=(0.0, 0.4))
     assert len(points) > 3
     layer = colorizer.get_layer("decode")
-    assert [layer.temperature, layer.tau, layer.gain] == pytest.approx(list(SETTING.values()), rel=0.02)
+    assert [layer.temperature, layer.rebalance, layer.gain] == pytest.approx(list(SETTING.values()), rel=0.02)
     best = min(points, key=lambda point: point["ciede2000"])
-    assert [best[name] for name in SETTING] == pytest.approx([layer.temperature, layer.tau, layer.gain])
+    assert [best[name] for name in SETTING] == pytest.approx([layer.temperature, layer.rebalance, layer.gain])
     assert best["ciede2000"] < 0.3 < sorted(point["ciede2000"] for point in points)[1]
     for point in points:
         assert point["colorfulness_ratio"] == pytest.approx(1, abs=0.02)
@@ -82,11 +82,11 @@ def test_choosing_finds_the_dials_a_truth_was_made_with(colorizer, lightness):
 
 
 def test_settings_that_need_too_much_gain_are_left_out(colorizer, lightness, capsys):
-    truth = predict(colorizer, lightness, temperature=0.5, tau=0.0, gain=1.9)
-    points = decoding.choose(colorizer, lightness, truth, temperatures=(1.0, 0.5), taus=(0.0,))
+    truth = predict(colorizer, lightness, temperature=0.5, rebalance=0.0, gain=1.9)
+    points = decoding.choose(colorizer, lightness, truth, temperatures=(1.0, 0.5), rebalances=(0.0,))
     assert [point["temperature"] for point in points] == [0.5]
-    truth = predict(colorizer, lightness, temperature=0.5, tau=0.0, gain=0.4)
-    (point,) = decoding.choose(colorizer, lightness, truth, temperatures=(0.5, 0.3), taus=(0.0,))
+    truth = predict(colorizer, lightness, temperature=0.5, rebalance=0.0, gain=0.4)
+    (point,) = decoding.choose(colorizer, lightness, truth, temperatures=(0.5, 0.3), rebalances=(0.0,))
     assert "every setting needs a gain outside 0.5 to 2; taking the mildest, 0.4" in capsys.readouterr().out
     assert (point["temperature"], point["gain"]) == (0.5, pytest.approx(0.4, rel=0.02))
     with pytest.raises(ValueError, match="grey"):
@@ -100,5 +100,5 @@ def test_a_colorless_model_has_no_dials_to_choose(colorizer, lightness):
     assert_allclose(color.bins()[grey], 0)
     bias[grey] = 1e4
     colorizer.get_layer("logits").set_weights([0 * kernel, bias])
-    with pytest.raises(ValueError, match="no temperature and tau reach the truth's colorfulness"):
-        decoding.choose(colorizer, lightness, truth, temperatures=(1.0,), taus=(0.0,))
+    with pytest.raises(ValueError, match="no temperature and rebalance reach the truth's colorfulness"):
+        decoding.choose(colorizer, lightness, truth, temperatures=(1.0,), rebalances=(0.0,))

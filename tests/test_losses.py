@@ -35,11 +35,8 @@ def test_soft_bins_are_the_five_nearest(ab):
     distance = np.abs(spread - encode(ab)).sum(-1)
     assert (distance < 1e-4).mean() > 0.85  # the rest are ties for the fifth place
     np.testing.assert_allclose((spread @ color.bins()), encode(ab) @ color.bins(), atol=1.1)
-
-
-def test_soft_bins_far_outside_the_gamut_stay_finite():
-    _, shares = losses.soft_bins(ops.convert_to_tensor([[128.0, 128.0], [-500.0, 0.0]]))
-    np.testing.assert_allclose(ops.convert_to_numpy(shares).sum(-1), 1, atol=1e-5)
+    _, far = losses.soft_bins(ops.convert_to_tensor([[128.0, 128.0], [-500.0, 0.0]]))
+    np.testing.assert_allclose(ops.convert_to_numpy(far).sum(-1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -107,22 +104,15 @@ def perceptual_in_numpy(extractor, lightness, true, made):
 
 
 @OUTSIDE
-def test_the_perceptual_loss_is_the_formula(extractor):
-    (lightness, true), (_, made) = painted(0), painted(1)
-    loss = losses.perceptual(extractor)
-    got = ops.convert_to_numpy(loss(true, np.concatenate([lightness, made], -1)))
-    expected = perceptual_in_numpy(extractor, lightness, true, made)
-    assert got.shape == (2,) and expected.min() > 0.05
-    np.testing.assert_allclose(got, expected, rtol=1e-3)
-    np.testing.assert_array_equal(ops.convert_to_numpy(loss(true, np.concatenate([lightness, true], -1))), 0)
-
-
-@OUTSIDE
-def test_the_perceptual_loss_compares_pictures_at_the_lightness_that_was_read(extractor):
+def test_the_perceptual_loss_is_the_formula_at_the_lightness_that_was_read(extractor):
     (lightness, true), (other, made) = painted(0), painted(1)
-    for seen in (other, np.full_like(lightness, 0.5)):
-        got = losses.perceptual(extractor)(true, np.concatenate([seen, made], -1))
-        np.testing.assert_allclose(got, perceptual_in_numpy(extractor, seen, true, made), rtol=1e-3)
+    loss = losses.perceptual(extractor)
+    for seen in (lightness, other, np.full_like(lightness, 0.5)):
+        got = ops.convert_to_numpy(loss(true, np.concatenate([seen, made], -1)))
+        expected = perceptual_in_numpy(extractor, seen, true, made)
+        assert got.shape == (2,) and expected.min() > 0.05
+        np.testing.assert_allclose(got, expected, rtol=1e-3)
+    np.testing.assert_array_equal(ops.convert_to_numpy(loss(true, np.concatenate([lightness, true], -1))), 0)
 
 
 def test_the_perceptual_loss_trains_the_colorizer_and_leaves_the_extractor(extractor):

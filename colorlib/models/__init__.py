@@ -1,7 +1,8 @@
-"""The colorizers. Each builder returns a `keras.Model` from lightness (B, H, W, 1) to ab (B, H, W, 2).
+"""The colorizers. Each builder returns a `keras.Model` from lightness (B, H, W, 1) to ab (B, H, W, 2), both in [-1, 1].
 
 Called with the published size alone, a builder of a published system returns the published network.
 """
+# ruff: noqa: F401  these names are for `from colorlib import models`
 
 from colorlib.models.losses import with_lightness
 from colorlib.models.pretrained import fusion_colorizer, resnet50_colorizer, vgg16_colorizer
@@ -15,20 +16,3 @@ from colorlib.models.scratch import (
     vanilla_autoencoder,
 )
 from colorlib.models.vivid import bin_logits, regression_colorizer, vivid_colorizer
-
-__all__ = [
-    "bin_logits",
-    "conv_autoencoder",
-    "face_autoencoder",
-    "fusion_colorizer",
-    "predict",
-    "regression_colorizer",
-    "resnet50_colorizer",
-    "simple_conv_autoencoder",
-    "skip_autoencoder",
-    "unet",
-    "vanilla_autoencoder",
-    "vgg16_colorizer",
-    "vivid_colorizer",
-    "with_lightness",
-]

@@ -12,7 +12,7 @@ SPREAD = 5.0  # Lab units; Zhang et al. 2016, section 2.2
 def soft_bins(ab):
     """Encodes ab in Lab units (..., 2) by its 5 nearest bins: their indices and shares, each (..., 5), nearest first.
 
-    Shares are exp(-d^2 / (2 * 5^2)) of the distance in Lab units, normalised (Zhang et al. 2016, section 2.2).
+    Shares are exp(-d^2 / (2 * 5^2)) of the distance in Lab units, normalized (Zhang et al. 2016, section 2.2).
     """
     lattice = color.bin_lattice()
     cell = ops.cast(ops.round((ops.clip(ab, -128.0, 128.0) + 128.0) * 2.0), "int32")
@@ -27,7 +27,7 @@ def soft_bins(ab):
 def bin_prior(ab):
     """The share of each of the 261 bins among ab in Lab units, a NumPy array (..., 2), smoothed: float64 (261,).
 
-    Smoothed over the bin plane with a Gaussian of sigma 5 Lab units and normalised (Zhang et al. 2016, section 2.2).
+    Smoothed over the bin plane with a Gaussian of sigma 5 Lab units and normalized (Zhang et al. 2016, section 2.2).
     """
     centers = color.bins().astype(np.float64)
     counts = np.bincount(color.nearest_bin(ab).ravel(), minlength=len(centers)).astype(np.float64)
@@ -37,12 +37,9 @@ def bin_prior(ab):
     return prior / prior.sum()
 
 
-def rebalancing_weights(prior, uniform=0.5):
-    """Class weights 1 / ((1 - uniform) p + uniform / Q), scaled so that sum(p w) = 1: float64 (261,).
-
-    Zhang et al. 2016, eq. 4, with lambda = `uniform`.
-    """
-    weights = 1 / ((1 - uniform) * prior + uniform / len(prior))
+def rebalancing_weights(prior):
+    """Class weights 1 / (p/2 + 1/2Q), scaled so that sum(p w) = 1: float64 (261,). Zhang et al. 2016, eq. 4."""
+    weights = 1 / (0.5 * prior + 0.5 / len(prior))
     return weights / (prior * weights).sum()
 
 
@@ -61,7 +58,7 @@ class BinCrossEntropy(keras.losses.Loss):
     def call(self, y_true, y_pred):
         """Per-pixel losses (B, H/s, W/s)."""
         stride = y_true.shape[1] // y_pred.shape[1]
-        indices, shares = soft_bins(color.AB_SCALE * ops.average_pool(y_true, stride))
+        indices, shares = soft_bins(color.AB_SCALE * ops.average_pool(y_true, stride, stride))
         chosen = ops.sum(shares * ops.take_along_axis(y_pred, indices, axis=-1), axis=-1)
         losses = ops.logsumexp(y_pred, axis=-1) - chosen  # the cross-entropy, without the 261 shares
         if self.weights is None:
@@ -77,18 +74,19 @@ def perceptual(extractor):
     """The loss that compares pictures in the features of a frozen network (Johnson et al. 2016, eq. 2).
 
     `extractor` is a `keras.Model` from sRGB (B, S, S, 3) in [0, 1] to a list of feature maps. The loss takes true ab
-    (B, S, S, 2) and what `with_lightness` gives, lightness with predicted ab (B, S, S, 3), and renders both at
-    that true lightness. Each map's squared difference is divided by the mean square of the batch's true maps, so that
-    all maps count alike; (B,), the mean over maps.
+    (B, S, S, 2) and what `with_lightness` gives, lightness with predicted ab (B, S, S, 3); both are rendered at that
+    lightness. Each map's squared difference is divided by the mean square of the true maps, so that all maps count
+    alike; (B,), the mean over maps.
     """
+
+    def features(lightness, ab):
+        rgb = ops.clip(color.lab_to_rgb(color.merge(lightness, ab)), 0.0, 1.0)
+        return [ops.cast(found, "float32") for found in extractor(rgb)]  # half precision cannot hold their squares
 
     def perceptual_loss(y_true, y_pred):
         lightness, predicted = y_pred[..., :1], y_pred[..., 1:]
-        pairs = [
-            extractor(ops.clip(color.lab_to_rgb(color.merge(lightness, ab)), 0.0, 1.0)) for ab in (y_true, predicted)
-        ]
         distances = []
-        for true, made in zip(*pairs, strict=True):
+        for true, made in zip(features(lightness, y_true), features(lightness, predicted), strict=True):
             squared = ops.mean(ops.square(made - true), axis=(1, 2, 3))
             distances.append(squared / (ops.mean(ops.square(true)) + keras.config.epsilon()))
         return ops.mean(ops.stack(distances), axis=0)
@@ -98,6 +96,5 @@ def perceptual(extractor):
 
 def with_lightness(colorizer):
     """The colorizer with the lightness it read before its ab: (S, S, 1) to (S, S, 3), for `perceptual`."""
-    return keras.Model(
-        colorizer.input, keras.layers.Concatenate()([colorizer.input, colorizer.output]), name="with_lightness"
-    )
+    join = keras.layers.Concatenate(dtype="float32")
+    return keras.Model(colorizer.input, join([colorizer.input, colorizer.output]), name="with_lightness")

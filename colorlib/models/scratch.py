@@ -1,7 +1,8 @@
 """The published networks trained from scratch: faces (systems 1 and 3), the U-Net (4), landscapes (5).
 
 Each builder takes lightness (S, S, 1) in [-1, 1] to ab (S, S, 2), and raises ValueError for a size its stride does not
-divide. The stacks of convolutions that several systems share come first.
+divide. The last layer computes in float32, so colors are exact where the others compute in half precision. The stacks
+of convolutions that several systems share come first.
 """
 
 import keras
@@ -36,11 +37,12 @@ def decoder(x, widths, doubled):
 
     `doubled` counts the convolutions from 0; doubling is by nearest neighbor.
     """
-    for i, width in enumerate([*widths, 2]):
-        x = layers.Conv2D(width, 3, padding="same", activation="tanh" if i == len(widths) else "relu")(x)
+    for i, width in enumerate(widths):
+        x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
         if i in doubled:
             x = layers.UpSampling2D(2, interpolation="nearest")(x)
-    return x
+    ab = layers.Conv2D(2, 3, padding="same", activation="tanh", dtype="float32")(x)
+    return layers.UpSampling2D(2, interpolation="nearest", dtype="float32")(ab) if len(widths) in doubled else ab
 
 
 def leaky(x, width, *, normalize=True):
@@ -56,13 +58,13 @@ def joining_decoder(x, picture, filters):
     x = layers.Concatenate()([x, picture])
     for width in (filters // 2, filters // 4):
         x = leaky(x, width)
-    return layers.Conv2D(2, 3, padding="same", activation="tanh")(x)
+    return layers.Conv2D(2, 3, padding="same", activation="tanh", dtype="float32")(x)
 
 
 def predict(model, *inputs, batch_size=32):
-    """What a model makes of NumPy arrays (N, ...), one for each of its inputs, in batches: a NumPy array (N, ...).
+    """Runs a model on NumPy arrays (N, ...), one for each of its inputs, in batches: a NumPy array (N, ...).
 
-    The model is called: its own `predict` traces a graph first, which for a new model takes longer than a few batches.
+    Quicker than `model.predict` for few batches, since no graph is traced.
     """
     starts = range(0, len(inputs[0]), batch_size)
     parts = [[np.float32(values[start : start + batch_size]) for values in inputs] for start in starts]
@@ -85,8 +87,8 @@ def face_autoencoder(image_size, *, filters=64):
 def skip_autoencoder(image_size, *, filters=16):
     """System 3's own network, published at 128x128; ab in [-1, 1] by tanh.
 
-    3x3, LeakyReLU and BatchNorm: f (no BatchNorm), 2f, pool, 4f, pool, 8f, 16f; up 8f, up 4f, the input joined, 4f,
-    2f, 2. With 16 filters: 820,770 parameters.
+    3x3, LeakyReLU and BatchNorm (not after the first): f, 2f, pool, 4f, pool, 8f, 16f; up 8f, up 4f, the input joined,
+    4f, 2f, 2. With 16 filters: 820,770 parameters.
     """
     inputs = lightness_input(image_size, 4)
     x = leaky(leaky(inputs, filters, normalize=False), 2 * filters)
@@ -108,15 +110,14 @@ def conv_autoencoder(image_size, *, filters=64):
     for _ in range(4):
         x = layers.Conv2D(8 * filters, 3, padding="same", activation="relu")(x)
     x = layers.Conv2DTranspose(4 * filters, 4, 2, "same", activation="relu")(x)
-    return Model(inputs, layers.Conv2DTranspose(2, 4, 2, "same")(x), name="conv_autoencoder")
+    return Model(inputs, layers.Conv2DTranspose(2, 4, 2, "same", dtype="float32")(x), name="conv_autoencoder")
 
 
 def simple_conv_autoencoder(image_size, *, filters=16):
     """System 5's Simple_ConvAE, published at 128x128; ab without a final activation.
 
-    f (4x4, stride 2), f/2, f/4, f/2, transposed f and 2 (4x4, stride 2). The source gives the second convolution no
-    stride; it is 4x4 of stride 2 here, since only so has what comes out the size of what went in. With 16 filters:
-    5,494 parameters.
+    4x4 stride 2 of f and f/2; 3x3 of f/4 and f/2; 4x4 transposed, stride 2, of f and 2. The source gives the second
+    no stride, but only stride 2 brings back the size of what went in. With 16 filters: 5,494 parameters.
     """
     inputs = lightness_input(image_size, 4)
     x = inputs
@@ -125,16 +126,15 @@ def simple_conv_autoencoder(image_size, *, filters=16):
     for width in (filters // 4, filters // 2):
         x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
     x = layers.Conv2DTranspose(filters, 4, 2, "same", activation="relu")(x)
-    return Model(inputs, layers.Conv2DTranspose(2, 4, 2, "same")(x), name="simple_conv_autoencoder")
+    return Model(inputs, layers.Conv2DTranspose(2, 4, 2, "same", dtype="float32")(x), name="simple_conv_autoencoder")
 
 
 def unet(image_size, *, downsamplings=8, filters=64, dropout=0.5):
-    """A U-Net of nested blocks, lightness (S, S, 1) in [-1, 1] to ab (S, S, 2) in [-1, 1] by tanh.
+    """System 4's U-Net of nested blocks, published at 256x256; ab in [-1, 1] by tanh.
 
     Each downsampling is a 4x4 convolution of stride 2, LeakyReLU 0.2 and BatchNorm, each upsampling a 4x4 transposed
     convolution, BatchNorm and ReLU; widths double from `filters` up to eightfold; dropout from the fifth block on.
-    With 8 and 64 at 256x256: 54,409,858 trainable parameters. Raises ValueError for a size that 2**downsamplings does
-    not divide.
+    With 8 and 64: 54,409,858 trainable parameters. The size must be a multiple of 2**downsamplings.
     """
     inputs = lightness_input(image_size, 2**downsamplings)
     normal = initializers.RandomNormal(stddev=0.02)
@@ -150,7 +150,8 @@ def unet(image_size, *, downsamplings=8, filters=64, dropout=0.5):
             down = block(down, depth + 1)
         up = layers.ReLU()(down)
         if outermost:
-            return layers.Conv2DTranspose(2, 4, 2, "same", activation="tanh", kernel_initializer=normal)(up)
+            ab = layers.Conv2DTranspose(2, 4, 2, "same", activation="tanh", kernel_initializer=normal, dtype="float32")
+            return ab(up)
         up = layers.Conv2DTranspose(x.shape[-1], 4, 2, "same", use_bias=False, kernel_initializer=normal)(up)
         up = layers.BatchNormalization()(up)
         if depth >= 4 and not innermost:
@@ -175,4 +176,5 @@ def vanilla_autoencoder(image_size, *, widths=(16, 32, 64), code=128):
     x = layers.Reshape((side, side, widths[-1]))(x)
     for i, width in enumerate(reversed(widths)):
         x = layers.Conv2DTranspose(width, 3, 2, "same", activation="relu", name=f"up_{i + 1}")(x)
-    return Model(inputs, layers.Conv2D(3, 3, padding="same", activation="sigmoid", name="rgb_out")(x), name="vanilla")
+    rgb = layers.Conv2D(3, 3, padding="same", activation="sigmoid", name="rgb_out", dtype="float32")(x)
+    return Model(inputs, rgb, name="vanilla")

@@ -16,10 +16,10 @@ _MOMENTUM = 0.9  # the default, 0.99, still remembers the first weights after an
 class BinDecoding(layers.Layer):
     """Decodes logits over the ab bins, (B, h, w, 261), into ab (B, h, w, 2) in [-1, 1], with three dials.
 
-    softmax((logits - tau log((1 - eps) p + eps / Q)) / temperature), then the expectation over the bin centers,
-    times `gain`. temperature 1 is the mean, towards 0 the mode; tau adjusts the logits to a balanced prior (Menon et
-    al. 2021); all three are weights, so they are saved with the model and may be set at any time. `prior` is the
-    training set's share of each bin, (261,), summing to 1.
+    softmax((logits - rebalance * log((1 - eps) p + eps / Q)) / temperature), then the expectation over the bin
+    centers, times gain. temperature 1 is the mean, towards 0 the mode. rebalance (the tau of Menon et al. 2021) makes
+    rare colors count more. p is `prior`, the training set's share of each of the Q = 261 bins, summing to 1. All are
+    weights, saved with the model, and may be set at any time; ValueError for a dial below 0, and for temperature 0.
     """
 
     def build(self, input_shape):
@@ -27,19 +27,15 @@ class BinDecoding(layers.Layer):
         count = len(color.bins())
         self.dials = self.add_weight(shape=(3,), initializer="ones", trainable=False, name="dials")
         self.dials.assign([1.0, 0.0, 1.0])
-        self.share = self.add_weight(shape=(count,), initializer="ones", trainable=False, name="prior")
-        self.share.assign(np.full(count, 1 / count, np.float32))
+        uniform = keras.initializers.Constant(1 / count)
+        self.share = self.add_weight(shape=(count,), initializer=uniform, trainable=False, name="prior")
 
     def call(self, logits):
         """Decodes; see the class."""
-        temperature, tau, gain = ops.unstack(self.dials)
+        temperature, rebalance, gain = ops.unstack(ops.convert_to_tensor(self.dials))
         mixed = (1 - _EPSILON) * self.share + _EPSILON / len(color.bins())
-        shares = ops.softmax((logits - tau * ops.log(mixed)) / temperature, axis=-1)
+        shares = ops.softmax((logits - rebalance * ops.log(mixed)) / temperature, axis=-1)
         return gain * ops.matmul(shares, ops.convert_to_tensor(color.bins() / color.AB_SCALE))
-
-    def compute_output_shape(self, input_shape):
-        """(B, h, w, 261) -> (B, h, w, 2)."""
-        return (*input_shape[:-1], 2)
 
     @property
     def prior(self):
@@ -51,19 +47,42 @@ class BinDecoding(layers.Layer):
         self.share.assign(np.asarray(share, np.float32) / np.sum(share))
 
     temperature = property(lambda self: self._dial(0), lambda self, value: self._turn(0, value))
-    tau = property(lambda self: self._dial(1), lambda self, value: self._turn(1, value))
+    rebalance = property(lambda self: self._dial(1), lambda self, value: self._turn(1, value))
     gain = property(lambda self: self._dial(2), lambda self, value: self._turn(2, value))
 
     def _dial(self, index):
         return float(ops.convert_to_numpy(self.dials)[index])
 
     def _turn(self, index, value):
-        name = ("temperature", "tau", "gain")[index]
+        name = ("temperature", "rebalance", "gain")[index]
         if not np.isfinite(value) or value < 0 or (value == 0 and name == "temperature"):
-            raise ValueError(f"{name} must be a positive number (tau and gain may be 0), not {value}")
+            raise ValueError(f"{name} must be a positive number (rebalance and gain may be 0), not {value}")
         dials = ops.convert_to_numpy(self.dials).copy()
         dials[index] = value
         self.dials.assign(dials)
+
+
+@keras.saving.register_keras_serializable("colorlib")
+class Enlarge(layers.Layer):
+    """Enlarges maps (B, h, w, C) of any size four times, by bilinear interpolation: (B, 4h, 4w, C).
+
+    `UpSampling2D(4, interpolation="bilinear")` gives the same numbers, but keeps the first size that it sees.
+    """
+
+    def call(self, maps):
+        """Enlarges the width, then the height."""
+        wider = self._taller(ops.transpose(maps, (0, 2, 1, 3)))
+        return self._taller(ops.transpose(wider, (0, 2, 1, 3)))
+
+    @staticmethod
+    def _taller(maps):
+        above = ops.concatenate([maps[:, :1], maps[:, :-1]], axis=1)
+        below = ops.concatenate([maps[:, 1:], maps[:, -1:]], axis=1)
+        # Of four new rows, two have their centers above the center of the old one, by 3/8 and 1/8 of its height.
+        rows = [above + 0.625 * (maps - above), above + 0.875 * (maps - above)]
+        rows += [maps + 0.125 * (below - maps), maps + 0.375 * (below - maps)]
+        batch, height, width, channels = ops.shape(maps)
+        return ops.reshape(ops.stack(rows, axis=2), (batch, 4 * height, width, channels))
 
 
 def _convolution(x, width, strides=1):
@@ -100,8 +119,8 @@ def vivid_colorizer(image_size, *, widths=(32, 64, 128, 224)):
     """
     inputs = lightness_input(image_size, STRIDE)
     logits = layers.Conv2D(len(color.bins()), 1, name="logits", dtype="float32")(_trunk(inputs, widths))
-    ab = BinDecoding(name="decode")(logits)
-    return Model(inputs, layers.UpSampling2D(4, interpolation="bilinear", name="ab")(ab), name="vivid_colorizer")
+    ab = BinDecoding(name="decode", dtype="float32")(logits)
+    return Model(inputs, Enlarge(name="ab", dtype="float32")(ab), name="vivid_colorizer")
 
 
 def bin_logits(colorizer):
@@ -110,10 +129,7 @@ def bin_logits(colorizer):
 
 
 def regression_colorizer(image_size, *, widths=(32, 64, 128, 224)):
-    """The vivid colorizer's twin: the same trunk, but its head predicts ab itself at stride 4.
-
-    Lightness (S, S, 1) to ab (S, S, 2), both in [-1, 1]. Raises ValueError for a size that 16 does not divide.
-    """
+    """The vivid colorizer's twin, of the same sizes and trunk: its head predicts ab itself, without bins or dials."""
     inputs = lightness_input(image_size, STRIDE)
-    ab = layers.Conv2D(2, 1, activation="tanh", name="ab_head")(_trunk(inputs, widths))
-    return Model(inputs, layers.UpSampling2D(4, interpolation="bilinear", name="ab")(ab), name="regression_colorizer")
+    ab = layers.Conv2D(2, 1, activation="tanh", name="ab_head", dtype="float32")(_trunk(inputs, widths))
+    return Model(inputs, Enlarge(name="ab", dtype="float32")(ab), name="regression_colorizer")

@@ -1,1 +1,1 @@
-"""The colorizer that ships: vivid.keras, and vivid.json (how it was trained and what it scores)."""
+"""The colorizer that ships: colorizer.weights.h5, and colorizer.json (its builder, training and scores)."""
