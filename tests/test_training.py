@@ -42,7 +42,7 @@ def batch(step):
     return lightness, tf.concat([lightness, -lightness], -1) / 2
 
 
-def run(folder, *callbacks, epochs=EPOCHS, precision="float32", **kept):
+def run(folder, *, epochs=EPOCHS, precision="float32", **kept):
     """One run as notebooks do it: batch norm, dropout, Adam on a schedule. Returns model and checkpoint."""
     training.setup(3, precision=precision)
     layers = keras.layers.Conv2D(8, 3, padding="same"), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)
@@ -57,19 +57,8 @@ def run(folder, *callbacks, epochs=EPOCHS, precision="float32", **kept):
     if kept:
         options["validation_data"] = tf.data.Dataset.range(100, 101).map(batch)
     batches = tf.data.Dataset.range(done * STEPS, 99).map(batch)
-    model.fit(batches, callbacks=[*callbacks, checkpoint], **options)
+    model.fit(batches, callbacks=[checkpoint], **options)
     return model, checkpoint
-
-
-def interrupted(step):
-    """Interrupts the run after that step of it."""
-    steps = itertools.count(1)
-
-    def act(batch, logs):
-        if next(steps) == step:
-            raise KeyboardInterrupt
-
-    return keras.callbacks.LambdaCallback(on_train_batch_end=act)
 
 
 def values(model):
@@ -86,14 +75,15 @@ def assert_same_run(one, other):
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-def test_a_run_stopped_within_an_epoch_ends_as_one_never_stopped(tmp_path, precision):
+def test_a_run_stopped_within_an_epoch_ends_as_one_never_stopped(tmp_path, monkeypatch, precision):
     """Half precision has a state of its own: the scale of the loss."""
     straight = run(tmp_path / "straight", precision=precision)
     assert_same_run(straight, run(tmp_path / "again", precision=precision))
     loss = straight[1].history["loss"]
     assert loss[0] > loss[1] > loss[2]
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "stopped", interrupted(2 * STEPS + 1), precision=precision)
+    with monkeypatch.context() as context, pytest.raises(Stopped):
+        stop_at("on_train_batch_end", 2 * STEPS + 1, context.setattr)
+        run(tmp_path / "stopped", precision=precision)
     assert contents(tmp_path / "stopped") == ["epoch-001.weights.h5", "epoch-002.weights.h5", "history.json"]
     resumed = run(tmp_path / "stopped", precision=precision)
     assert_same_run(straight, resumed)
@@ -155,13 +145,11 @@ AUTO = [(None, FLOAT32), (("T4", 7), FLOAT16), (("A100", 8), BFLOAT16), (("B200"
 
 @pytest.mark.parametrize(("gpu", "chosen"), AUTO)
 def test_the_precision_fits_the_machine_or_is_the_one_named(monkeypatch, capsys, gpu, chosen):
-    assert training._gpu() is None or gpu  # the machine's own; here follow others
     monkeypatch.setattr(training, "_gpu", lambda: gpu)
     for asked, given in (("auto", chosen), *((name, name) for name in training.PRECISIONS[1:])):
         training.setup(5, precision=asked)
         assert keras.config.dtype_policy().name == given
-        device = gpu[0] if gpu else "CPU"
-        assert capsys.readouterr().out == f"seed 5, {given} on {device}, deterministic\n"
+        assert capsys.readouterr().out.startswith(f"seed 5, {given} on {gpu[0] if gpu else 'CPU'}, ")
     with pytest.raises(ValueError, match="precision must be one of auto, float32, .*, not 'float16'"):
         training.setup(0, precision="float16")
 
@@ -172,7 +160,7 @@ def test_the_precision_fits_the_machine_or_is_the_one_named(monkeypatch, capsys,
 def small():
     """A compiled model of one layer, and the callback's way through an epoch that leaves its weights at a value."""
     model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
-    model.compile("adam", loss="mse", jit_compile=False)
+    model.compile("adam", loss="mse", run_eagerly=True)  # tracing would take longer
 
     def epoch(checkpoint, number, **logs):
         checkpoint.set_model(model)
@@ -240,11 +228,12 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_taken(tmp_path, 
     assert done == 0 and "no checkpoint can be read; starting anew" in capsys.readouterr().out
     np.testing.assert_equal(values(model)[:2], before)
     assert int(model.optimizer.iterations) == 0 and checkpoint.history == {}
+    (tmp_path / ".partial-kept-009.weights.h5").touch()  # of a process that was killed
     epoch(checkpoint, 1)  # the first of the new run stays, the last ones of the old run go
     assert contents(tmp_path) == ["epoch-001.weights.h5", "history.json"]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_no_number_ends_the_run_before_anything_is_written(tmp_path, value):
     three_epochs(tmp_path)
     checkpoint, model, epoch, _ = restored(tmp_path)
@@ -270,6 +259,8 @@ def test_kerass_own_callbacks_serve_beside_it(tmp_path):
         model.fit(x, np.ones((80, 2)), shuffle=False, callbacks=[*stopping, *logs, checkpoint], **options)
         return checkpoint
 
+    with pytest.raises(RuntimeError, match=r"call restore\(model\) before fit"):
+        small()[0].fit(x, x, callbacks=[training.Checkpoint(folder, {"epochs": 9})])
     fit(1)
     assert len(fit(9).history["val_loss"]) == 3  # EarlyStopping knows nothing of the epoch before
     assert [line.split(",")[0] for line in (folder / "log.csv").read_text().split()] == ["epoch", "0", "1", "2"]
@@ -293,9 +284,9 @@ def test_a_damaged_note_is_named_and_costs_no_checkpoint(tmp_path, name):
     assert contents(tmp_path) == before
 
 
-def rated(boundary, rate=0.1):
+def rated(boundary, rate=0.1, loss="mse"):
     decay = PiecewiseConstantDecay([boundary], [rate, 0.01])
-    return lambda model: model.compile(keras.optimizers.SGD(decay), loss="mse")
+    return lambda model: model.compile(keras.optimizers.SGD(decay), loss=loss)
 
 
 def frozen(model):
@@ -311,7 +302,7 @@ CHANGES = {
     "another schedule for as many epochs": ({}, rated(8), 0),
     "more epochs, another rate": ({"epochs": 4}, rated(8, rate=0.2), 0),
     "setting": ({"widths": [4, 9]}, rated(6), 0),
-    "loss": ({}, lambda model: model.compile(model.optimizer, loss="mae"), 0),
+    "loss": ({}, rated(6, loss="mae"), 0),
     "optimizer": ({}, lambda model: None, 0),
     "frozen": ({}, frozen, 0),
 }
@@ -354,17 +345,15 @@ def is_held(folder):
     return bool(subprocess.run([sys.executable, "-c", code, folder / ".lock"], capture_output=True).returncode)
 
 
-def test_a_folder_is_held_until_the_training_ends_or_its_checkpoint_goes(tmp_path):
+def test_a_folder_is_held_as_long_as_its_checkpoint_is_there(tmp_path):
     three_epochs(tmp_path)
+    assert not is_held(tmp_path)
     first, second = restored(tmp_path)[0], restored(tmp_path)[0]  # the cell is run again
-    assert first.history == second.history and is_held(tmp_path)
+    del first
+    assert is_held(tmp_path)
     shutil.rmtree(tmp_path)
     third = restored(tmp_path)[0]
-    assert is_held(tmp_path)
-    third.on_train_end()
-    assert not is_held(tmp_path)
-    third.on_train_begin()
-    assert is_held(tmp_path)
+    assert is_held(tmp_path) and third.history != second.history
     del third
     assert not is_held(tmp_path)
 
@@ -418,7 +407,7 @@ def full():
 
 
 def stop_at(name, count, patch=setattr, end=stop):
-    """Stops a run within its file operation of that name ("any": of any) and count, and lets it do no other."""
+    """Stops a run within its operation of that name ("any": of any) and count, and lets it do no other."""
     done = []
 
     def counted(owner, own_name, half_done=False):
@@ -437,6 +426,7 @@ def stop_at(name, count, patch=setattr, end=stop):
     counted(shutil, "copyfile", half_done=True)
     for owner, own_name in ((os, "fsync"), (os, "replace"), (pathlib.Path, "unlink")):
         counted(owner, own_name)
+    counted(keras.callbacks.CallbackList, "on_train_batch_end")
     return done
 
 
@@ -475,7 +465,7 @@ def test_a_damaged_kept_file_is_named_and_written_anew_with_its_epoch(tmp_path, 
 def test_a_model_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
     path, (model, _) = tmp_path / "model.keras", small()
     training.save(model, path)
-    np.testing.assert_equal(keras.saving.load_model(path).get_weights(), model.get_weights())
+    np.testing.assert_equal(keras.saving.load_model(path, compile=False).get_weights(), model.get_weights())
     before = path.read_bytes()
     monkeypatch.setattr(os, "fsync", lambda _: full())
     with pytest.raises(OSError, match="No space left"):
@@ -524,18 +514,11 @@ def test_a_preview_holds_the_true_the_grey_and_the_predicted(tmp_path, truth):
 def test_a_preview_is_shown_in_a_notebook_and_nowhere_else(tmp_path, truth, monkeypatch, shell):
     """Papermill imports IPython and ipykernel into a process that is no notebook."""
     first, updates = [], []
-
-    def display(image, display_id):
-        first.append(image)
-        return types.SimpleNamespace(update=updates.append)
-
-    modules = {
-        "IPython": types.SimpleNamespace(get_ipython=lambda: shell),
-        "IPython.display": types.SimpleNamespace(Image=bytes, display=display),
-    }
+    handle = types.SimpleNamespace(update=updates.append)
+    shown = types.SimpleNamespace(Image=bytes, display=lambda image, display_id: first.append(image) or handle)
+    modules = {"IPython": types.SimpleNamespace(get_ipython=lambda: shell), "IPython.display": shown}
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, None if shell == "not imported" else module)
     previewed(tmp_path, truth, range(1, 5))
-    written = [(tmp_path / f"preview-00{epoch}.png").read_bytes() for epoch in (2, 4)]
-    in_notebook = shell == "a notebook's"
-    assert first == written[:1] * in_notebook and updates == written * in_notebook
+    written = [(tmp_path / f"preview-00{epoch}.png").read_bytes() for epoch in (2, 4)] * (shell == "a notebook's")
+    assert first == written[:1] and updates == written
