@@ -1,7 +1,7 @@
-"""Runs notebooks 01 and 09 as Colab would: Colab's versions, an empty folder, nothing but the notebook's own first cell.
+"""Runs notebooks 01 and 09 as Colab would: its versions, an empty folder, nothing but the notebook's own first cell.
 
-Run by `make colab-check` in .venv-colab. The checkout is cloned from this one; pip fails once, as a network may, and the
-first cell is run again; a folder of pictures beside the notebook is found by its name; and no version of
+Run by `make colab-check` in .venv-colab. The checkout is cloned from this one. pip fails once, as a network may, and
+the first cell is run again. A folder of pictures beside the notebook is found by its name. No version of
 .ci/colab.txt may change. Exit status 0 when all of that holds.
 """
 

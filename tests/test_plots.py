@@ -1,17 +1,14 @@
 """Figures say what they were given; tables are made from result files, and only from whole, matching ones."""
 
-import json
-
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.testing import assert_allclose, assert_array_equal
 
 from colorlib import color, plots
-from colorlib.scoring import results, scores
+from colorlib.scoring import scores
 
 
 def texts(figure):
@@ -203,99 +200,3 @@ def test_curves_of_another_metric_mark_no_epoch():
     (panel,) = [axes for axes in plots.loss_curves({"L2": history}, metric="chroma_ratio").axes if axes.lines]
     assert [line.get_ydata().tolist() for line in panel.lines] == [history["chroma_ratio"], history["val_chroma_ratio"]]
     assert panel.get_ylabel() == "chroma ratio"
-
-
-def write(folder, seed=0, variant="L2", data="scenes", mean=15.0, **changes):
-    """One run's result.json, as training writes it, cut to what tables read."""
-    result = {
-        "experiment": "09_vivid_colors",
-        "variant": variant,
-        "data": {"name": data, "test": 200, "digest": "d1"},
-        "seed": seed,
-        "scores": {
-            "ciede2000": {"mean": mean, "low": mean - 1, "high": mean + 2},
-            "colorfulness_ratio": {"mean": 0.5, "low": 0.4, "high": 0.6},
-        },
-        "set_scores": {"ab_wasserstein": 7.0 + seed},
-    } | changes
-    path = folder / data / variant / f"seed{seed}" / "result.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(result))
-    return path
-
-
-def test_a_table_has_a_row_for_each_data_set_and_variant(tmp_path):
-    for seed, mean in enumerate((15.0, 16.0, 17.0)):
-        write(tmp_path, seed, mean=mean)
-    write(tmp_path, variant="classes")
-    write(tmp_path, data="flowers", experiment="09_vivid_colors")
-    table = results.results_table(tmp_path)
-    assert list(table[["data", "variant", "seeds"]].itertuples(index=False, name=None)) == [
-        ("flowers", "L2", 1),
-        ("scenes", "classes", 1),
-        ("scenes", "L2", 3),
-    ]
-    row = table.iloc[2]
-    assert row["CIEDE2000 ↓"] == "16.00 [15.00, 18.00] ± 1.00"
-    assert row["colorfulness ratio → 1"] == "0.50 [0.40, 0.60] ± 0.00"
-    assert row["ab Wasserstein ↓"] == "8.00 ± 1.00"
-    assert row["variety ratio → 1"] == "–"
-    assert table.iloc[0]["CIEDE2000 ↓"] == "15.00 [14.00, 17.00]"
-    assert list(results.results_table(tmp_path, scores=["psnr"]).columns) == ["data", "variant", "seeds", "PSNR (dB) ↑"]
-    write(tmp_path, data="faces", experiment="07_loss_comparison")
-    assert results.results_table(tmp_path)["experiment"].nunique() == 2
-
-
-def test_results_of_no_run_of_one_run_twice_or_of_other_pictures_raise(tmp_path):
-    assert results.load_results(tmp_path) == [] and len(results.results_table(tmp_path)) == 0
-    path = write(tmp_path)
-    assert results.load_results(tmp_path)[0]["file"] == str(path)
-    other = write(tmp_path / "again")
-    with pytest.raises(ValueError, match=r"result\.json: the same run as .*seed0.*L2"):
-        results.load_results(tmp_path)
-    other.unlink()
-    other = write(tmp_path / "other", seed=1, data="scenes")
-    changed = json.loads(other.read_text())
-    changed["data"]["digest"] = "d2"
-    other.write_text(json.dumps(changed))
-    with pytest.raises(ValueError, match="scenes: pictures differ between L2 of seed 1, L2 of seed 0"):
-        results.results_table(tmp_path)
-    for text in ("{", "[]", '{"experiment": "x"}'):
-        other.write_text(text)
-        with pytest.raises(ValueError, match=r"other.*result\.json: not a result"):
-            results.load_results(tmp_path)
-
-
-def test_markdown_aligns_numbers_right_and_escapes_bars():
-    frame = pd.DataFrame(
-        {"variant": ["a|b", "L2"], "seeds": [3, 1], "score": [1.234, 2.0], "cell": ["1.0 [0, 2]", "–"]}
-    )
-    assert results.markdown(frame).splitlines() == [
-        "| variant | seeds | score | cell |",
-        "| --- | ---: | ---: | ---: |",
-        "| a\\|b | 3 | 1.23 | 1.0 [0, 2] |",
-        "| L2 | 1 | 2.00 | – |",
-    ]
-
-
-def test_update_marked_replaces_only_what_is_between_its_markers(tmp_path):
-    page = tmp_path / "README.md"
-    page.write_text("top\n<!-- begin a -->\nold\n<!-- end a -->\nmiddle\n<!-- begin b -->\n<!-- end b -->\n")
-    assert results.update_marked(page, "a", "| new |\n")
-    wanted = "top\n<!-- begin a -->\n| new |\n<!-- end a -->\nmiddle\n<!-- begin b -->\n<!-- end b -->\n"
-    assert page.read_text() == wanted
-    assert not results.update_marked(page, "a", "| new |")
-    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
-
-
-@pytest.mark.parametrize(
-    "text", ["", "<!-- begin a -->", "<!-- end a --><!-- begin a -->", "<!-- begin a --><!-- end a -->" * 2]
-)
-def test_missing_markers_raise_and_leave_the_file_alone(tmp_path, text):
-    page = tmp_path / "README.md"
-    page.write_text(text)
-    with pytest.raises(
-        ValueError, match=r"README\.md: needs <!-- begin a --> and, after it, <!-- end a -->, once each"
-    ):
-        results.update_marked(page, "a", "new")
-    assert page.read_text() == text
