@@ -22,7 +22,7 @@ address = "{address}"  # of the repository; `make address URL=...` writes it
 here = pathlib.Path.cwd()
 if "google.colab" in sys.modules and not (here / "colorlib").is_dir():
     if not address:
-        raise SystemExit("This copy does not say where its library lies: open it from the repository's own page.")
+        print("This copy does not name its repository: open the notebook from the repository's own page.")
     if not pathlib.Path("checkout").is_dir():
         subprocess.run(["git", "clone", "-q", "--depth", "1", address, "checkout"], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "-e", "checkout"], check=True)
