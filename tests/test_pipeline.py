@@ -1,93 +1,228 @@
-"""The pipeline: the protocol's pictures, the same seed the same batches, geometry that moves both together."""
+"""The pipeline: the protocol's pictures, the same seed the same batches, geometry of lightness and ab together."""
 
+import fcntl
+import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
+import albumentations
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
+from skimage.color import rgb2lab
 
-from colorlib import color
 from colorlib.data import files, pipeline
 
-SIZE = 32
+UNITS = np.float32([50, 128, 128])  # of lightness, a* and b*
+MOVES = albumentations.Compose([albumentations.HorizontalFlip(), albumentations.Affine(rotate=(-15, 15), p=1)])
+AUGMENTS = {
+    "flip_and_crop": pipeline.flip_and_crop,
+    "rotate_and_shift": pipeline.rotate_and_shift,
+    "albumentations": pipeline.albumentations(MOVES),
+}
+every_augment = pytest.mark.parametrize("augment", AUGMENTS.values(), ids=AUGMENTS)
 
 
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory):
-    """Ten smooth pictures of different shapes as clean JPEGs."""
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    for i in range(10):
+@pytest.fixture(scope="module", autouse=True)
+def as_notebooks_train():
+    tf.config.experimental.enable_op_determinism()
+
+
+def write_pictures(folder, count, seed=0):
+    """Smooth colorful pictures of different shapes as clean JPEGs."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
         noise = Image.fromarray(rng.integers(0, 256, (5, 7, 3), np.uint8))
-        picture = noise.resize([(64, 48), (48, 64), (32, 32)][i % 3], Image.Resampling.BICUBIC)
-        picture.save(folder / f"{i}.jpg", quality=95, subsampling=0)
+        picture = noise.resize([(64, 48), (48, 64), (32, 32)][number % 3], Image.Resampling.BICUBIC)
+        picture.save(folder / f"{number}.jpg", quality=95, subsampling=0)
     return sorted(folder.glob("*.jpg"))
 
 
 @pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("pictures"), 10)
+
+
+@pytest.fixture(scope="module")
 def lab(paths):
-    return pipeline.load_lab(paths, SIZE)
+    return pipeline.load(paths, 32)
 
 
-def first(lab, count=6, **options):
-    batches = pipeline.lab_batches(lab, batch_size=4, training=True, **options).take(count)
+def joined(batches):
+    """Each batch as one array (B, S, S, 3)."""
     return [np.concatenate(batch, -1) for batch in batches.as_numpy_iterator()]
 
 
-def test_batches_hold_the_protocols_pictures(paths, lab):
-    batches = list(pipeline.lab_batches(lab, batch_size=4).as_numpy_iterator())
-    lightness, ab = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    expected = color.from_uint8(pipeline.load_pictures(paths, 32))
-    # TensorFlow's area filter and OpenCV's may round a value to neighboring 8-bit numbers.
-    assert np.abs(lightness - expected[0]).max() * 50 < 0.6
-    assert np.abs(lightness - expected[0]).mean() * 50 < 0.05
-    assert np.abs(ab - expected[1]).mean() * 128 < 0.1
-    assert [len(batch[0]) for batch in batches] == [4, 4, 2]
+def first(lab, count=6, **options):
+    return joined(pipeline.batches(lab, batch_size=4, training=True, **options).take(count))
 
 
-def test_no_pictures_is_said_plainly():
-    with pytest.raises(ValueError, match="no pictures to read"):
-        pipeline.load_pictures([], 32)
+# Decoding, and what is kept
 
 
-def test_training_shows_the_same_pictures_as_scoring(lab):
-    (scored,) = pipeline.lab_batches(lab, batch_size=len(lab)).as_numpy_iterator()
-    known = np.concatenate(scored, -1)[:8]
-    shown = np.concatenate(first(lab[:8], 2, augmentation=None))  # an epoch of two batches
-    order = [int(np.argmin(np.abs(known - picture).mean((1, 2, 3)))) for picture in shown]
-    assert sorted(order) == list(range(8))
-    np.testing.assert_allclose(shown, known[order], atol=1e-6)
+@pytest.mark.parametrize("size", [16, 32, 33, 96])
+def test_pictures_are_fitted_as_pillow_and_opencv_do(paths, size):
+    expected = np.stack([files.fit(files.load(path), size) for path in paths])
+    found = pipeline.pictures(paths, size)
+    assert found.dtype == np.uint8
+    difference = found - expected.astype(int)
+    assert np.abs(difference).max() <= 1 and abs(difference.mean()) < 0.1  # rounded, not cut
+    np.testing.assert_array_equal(pipeline.decode(str(paths[3]), size), found[3])
 
 
-def test_the_same_seed_gives_the_same_batches_in_parallel_too(lab, monkeypatch):
-    for augmentation in ("warp", "albumentations", None):
-        monkeypatch.setattr(pipeline, "_THREADS", 4)
-        once = first(lab, augmentation=augmentation)
-        monkeypatch.setattr(pipeline, "_THREADS", 1)
-        np.testing.assert_array_equal(once, first(lab, augmentation=augmentation))
-        assert np.abs(np.array(once) - first(lab, augmentation=augmentation, seed=1)).max() > 0.1
+@pytest.mark.parametrize("size", [32, 33])
+def test_lab_is_scikit_images_of_the_pictures_that_are_scored(paths, size):
+    (batch,) = joined(pipeline.batches(pipeline.load(paths, size), batch_size=10))
+    expected = rgb2lab(pipeline.pictures(paths, size) / 255.0)
+    np.testing.assert_allclose(batch * UNITS + [50, 0, 0], expected, atol=1e-3)
 
 
-def test_epochs_differ_and_can_be_resumed(lab):
-    batches = first(lab, 6, augmentation=None)  # two batches an epoch
-    assert np.abs(batches[0] - batches[2]).max() > 0.01
-    np.testing.assert_array_equal(first(lab, 2, augmentation=None, first_epoch=2), batches[4:])
-    np.testing.assert_array_equal(first(lab, 2, first_epoch=1), first(lab, 4)[2:])
+def test_validation_shows_all_pictures_in_order_as_they_are(lab):
+    batches = joined(pipeline.batches(lab, batch_size=4))
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate(batches), lab)
 
 
-def test_an_epoch_shows_no_picture_twice(lab):
-    epoch = np.concatenate(first(lab, 2, augmentation=None))
-    assert len(np.unique(epoch.reshape(8, -1), axis=0)) == 8
+def test_what_is_loaded_has_a_length_and_can_be_sliced(paths, lab, tmp_path):
+    for rows in (lab, pipeline.load(paths, 32, cache=tmp_path)):
+        assert len(rows) == 10 and len(rows[2:5]) == 3
+        np.testing.assert_array_equal(joined(pipeline.batches(rows[2:5], batch_size=3))[0], lab[2:5])
 
 
-# Features beside the pictures, the order, and epochs of another length
+# The cache folder
 
 
-def numbered(count, size=8):
-    """Pictures and features that say their number: lightness 1000 i, a* -1000 i, b* 500 i; features i and -i."""
-    numbers = np.arange(count)
-    lab = np.broadcast_to(np.multiply.outer(numbers, [1000, -1000, 500])[:, None, None], (count, size, size, 3))
-    return lab.astype(np.int16), np.stack([numbers, -numbers], 1).astype(np.float16)
+@pytest.mark.parametrize("size", [32, 33])
+def test_memory_and_cache_folder_give_the_same_batches_to_the_bit(paths, tmp_path, size):
+    memory, cached = pipeline.load(paths, size), pipeline.load(paths, size, cache=tmp_path)
+    for batches in zip(first(memory), first(cached), strict=True):
+        np.testing.assert_array_equal(*batches)
+    for options in ({"batch_size": 10}, {"batch_size": 3}):
+        batches = [np.concatenate(joined(pipeline.batches(rows, **options))) for rows in (memory, cached)]
+        np.testing.assert_array_equal(*batches)
+
+
+def test_a_whole_cache_is_used_again_in_silence(paths, tmp_path, capsys):
+    cached = pipeline.load(paths, 32, cache=tmp_path)
+    times = [os.stat(file.decode()).st_mtime_ns for file in cached.numpy()]
+    np.testing.assert_array_equal(pipeline.load(paths, 32, cache=tmp_path), cached)
+    assert [os.stat(file.decode()).st_mtime_ns for file in cached.numpy()] == times
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("damage", ["cut", "grown", "removed", "all cut", "killed"])
+def test_a_damaged_cache_is_made_whole_with_a_notice(paths, lab, tmp_path, capsys, damage):
+    cached = [Path(file.decode()) for file in pipeline.load(paths, 32, cache=tmp_path).numpy()]
+    if damage == "cut":
+        os.truncate(cached[3], 100)
+    elif damage == "grown":
+        cached[3].write_bytes(cached[3].read_bytes() + b"0")
+    elif damage == "removed":
+        cached[3].unlink()
+    elif damage == "all cut":
+        for file in cached:
+            os.truncate(file, 0)
+    else:
+        cached[9].rename(cached[9].with_name(f".{cached[9].name}.1-1.part"))
+    again = pipeline.load(paths, 32, cache=tmp_path)
+    (notice,) = capsys.readouterr().out.splitlines()
+    assert f"{10 if damage == 'all cut' else 1} of 10 cached pictures are missing or cut short" in notice
+    np.testing.assert_array_equal(np.concatenate(joined(pipeline.batches(again, batch_size=4))), lab)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_the_cache_of_other_pictures_is_not_taken(paths, lab, tmp_path, capsys):
+    pipeline.load(paths, 32, cache=tmp_path / "cache")
+    other = write_pictures(tmp_path, 10, seed=1)  # of the same names
+    for pictures, size in ((paths, 16), (paths[:5], 32), (paths[::-1], 32), (other, 32)):
+        found = pipeline.load(pictures, size, cache=tmp_path / "cache")
+        found = np.concatenate(joined(pipeline.batches(found, batch_size=4)))
+        np.testing.assert_array_equal(found, pipeline.load(pictures, size))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_second_process_waits_for_the_one_that_fills_the_cache(paths, lab, tmp_path, capsys):
+    folder = Path(pipeline.load(paths, 32, cache=tmp_path)[0].numpy().decode()).parent
+    with open(folder / "lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder / ".half.part").touch()  # what the first process is writing
+        found = []
+        second = threading.Thread(target=lambda: found.append(pipeline.load(paths, 32, cache=tmp_path)))
+        second.start()
+        second.join(1)
+        assert second.is_alive() and (folder / ".half.part").exists()
+        assert "another process is filling this cache; waiting for it" in capsys.readouterr().out
+    second.join(60)
+    np.testing.assert_array_equal(np.concatenate(joined(pipeline.batches(found[0], batch_size=4))), lab)
+
+
+# Chance
+
+
+@pytest.mark.parametrize("augment", [*AUGMENTS.values(), None], ids=[*AUGMENTS, "none"])
+def test_the_same_seed_gives_the_same_batches_in_parallel_too(lab, monkeypatch, augment):
+    monkeypatch.setitem(pipeline._PARALLEL, "num_parallel_calls", 8)
+    once = first(lab, augment=augment)
+    monkeypatch.setitem(pipeline._PARALLEL, "num_parallel_calls", 1)
+    np.testing.assert_array_equal(once, first(lab, augment=augment))
+    assert np.abs(np.array(once) - first(lab, augment=augment, seed=1)).max() > 0.1
+
+
+@every_augment
+def test_each_step_of_each_epoch_moves_otherwise(lab, augment):
+    same = tf.stack([lab[0]] * 8)
+    batches = first(same, 4, augment=augment, shuffle=False)  # two epochs of two steps
+    for i in range(4):
+        assert np.abs(batches[i][0] - batches[i][1]).max() > 0.1
+        for j in range(i):
+            assert np.abs(batches[i] - batches[j]).max() > 0.1
+
+
+class _Together:
+    """Stands for an Albumentations transform. The first call ends once a second one has begun."""
+
+    begun, met = threading.Barrier(2), threading.Event()
+
+    def set_random_seed(self, seed):
+        self.seed = seed
+
+    def __call__(self, image):
+        if not self.met.is_set():
+            self.begun.wait(20)
+            self.met.set()
+        return {"image": np.full_like(image, self.seed)}
+
+
+def test_transforms_of_a_user_run_beside_each_other_and_share_nothing(lab, monkeypatch):
+    monkeypatch.setitem(pipeline._PARALLEL, "num_parallel_calls", 2)
+    one, two = first(lab, 2, augment=pipeline.albumentations(_Together()))
+    assert one[0, 0, 0, 0] != two[0, 0, 0, 0]
+
+
+def test_training_can_be_resumed_at_an_epoch(lab):
+    straight = first(lab, 8)  # two batches an epoch
+    for epoch in (1, 3):
+        np.testing.assert_array_equal(first(lab, 2, first_epoch=epoch), straight[2 * epoch : 2 * epoch + 2])
+    straight = first(lab, 9, steps=3)
+    np.testing.assert_array_equal(first(lab, 3, steps=3, first_epoch=2), straight[6:])
+
+
+def test_a_late_epoch_comes_at_once(lab):
+    """Nothing is replayed: a million epochs of a picture would take minutes."""
+    assert len(first(lab, 2, first_epoch=10**6)) == 2
+
+
+# The order, features beside the pictures, and epochs of another length
+
+
+def numbered(count):
+    """Pictures and features that say their number: lightness i / 100, a* and b* opposite; features i and -i."""
+    numbers = np.arange(count, dtype=np.float32)
+    lab = np.multiply.outer(numbers, np.float32([0.01, -0.01, 0.005]))[:, None, None]
+    return np.tile(lab, (1, 8, 8, 1)), np.stack([numbers, -numbers], 1).astype(np.float16)
 
 
 def numbers(batches):
@@ -95,21 +230,18 @@ def numbers(batches):
     found = []
     for inputs, ab in batches.as_numpy_iterator():
         lightness, features = inputs if isinstance(inputs, tuple) else (inputs, None)
-        found.append([int(number) for number in np.round(lightness[:, 0, 0, 0] * 32.767)])
-        expected = np.float32(found[-1])[:, None, None, None] * np.float32([1000, -1000, 500]) / 32767
-        shape = (len(ab), 8, 8)
-        np.testing.assert_allclose(lightness, np.broadcast_to(expected[..., :1], (*shape, 1)), atol=1e-6)
-        np.testing.assert_allclose(ab, np.broadcast_to(expected[..., 1:], (*shape, 2)), atol=1e-6)
+        found.append([int(number) for number in np.round(lightness[:, 0, 0, 0] * 100)])
+        np.testing.assert_array_equal(np.concatenate([lightness, ab], -1), numbered(100)[0][found[-1]])
         if features is not None:
             assert features.dtype == np.float32
-            np.testing.assert_array_equal(features, np.stack([found[-1], np.negative(found[-1])], 1))
+            np.testing.assert_array_equal(features, numbered(100)[1][found[-1]])
     return found
 
 
 def drawn(count, batches, *, with_features=False, **options):
     lab, features = numbered(count)
-    options |= {"batch_size": 4, "augmentation": None, "training": True}
-    return numbers(pipeline.lab_batches(lab, features=features if with_features else None, **options).take(batches))
+    options = {"batch_size": 4, "augment": None, "training": True} | options
+    return numbers(pipeline.batches(lab, features=features if with_features else None, **options).take(batches))
 
 
 def test_features_stay_with_their_pictures_through_the_shuffle():
@@ -120,38 +252,16 @@ def test_features_stay_with_their_pictures_through_the_shuffle():
 
 
 def test_features_stay_with_their_pictures_in_validation():
-    lab, features = numbered(10)
-    batches = pipeline.lab_batches(lab, batch_size=4, features=features)
-    assert numbers(batches) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert drawn(10, 9, with_features=True, training=False) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
 def test_feature_maps_are_handed_over_from_a_file(tmp_path):
     maps = np.random.default_rng(0).normal(size=(8, 2, 2, 3)).astype(np.float16)
     np.save(tmp_path / "features.npy", maps)
     on_disk = np.load(tmp_path / "features.npy", mmap_mode="r")
-    options = {"batch_size": 4, "training": True, "augmentation": None, "shuffle": False, "features": on_disk}
-    batches = pipeline.lab_batches(numbered(8)[0], **options).take(2).as_numpy_iterator()
+    options = {"batch_size": 4, "training": True, "augment": None, "shuffle": False, "features": on_disk}
+    batches = pipeline.batches(numbered(8)[0], **options).take(2).as_numpy_iterator()
     np.testing.assert_array_equal(np.concatenate([features for (_, features), _ in batches]), maps)
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_nothing_is_left_to_tune_for_its_thread_holds_up_the_end(lab, training):
-    assert pipeline.lab_batches(lab, batch_size=4, training=training).options().autotune.enabled is False
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("count", [9, 11])
-def test_features_of_another_number_of_pictures_are_refused(training, count):
-    lab, features = numbered(10)[0], numbered(count)[1]
-    with pytest.raises(ValueError, match=f"{count} features for 10 pictures: they are of another set"):
-        pipeline.lab_batches(lab, batch_size=4, training=training, features=features, augmentation=None)
-
-
-@pytest.mark.parametrize("augmentation", ["warp", "albumentations"])
-def test_features_of_pictures_that_are_moved_are_refused(augmentation):
-    lab, features = numbered(10)
-    with pytest.raises(ValueError, match="computed of the pictures as they are: give augmentation=None"):
-        pipeline.lab_batches(lab, batch_size=4, training=True, features=features, augmentation=augmentation)
 
 
 def test_without_the_shuffle_every_epoch_has_the_pictures_in_their_order():
@@ -173,71 +283,121 @@ def test_an_epoch_of_so_many_steps_shows_every_picture_equally_often(steps):
     assert steps < 4 or batches[:2] != batches[2:4]  # shuffled anew within the epoch too
 
 
-@pytest.mark.parametrize("steps", [1, 5])
-def test_epochs_of_so_many_steps_can_be_resumed(lab, steps):
-    straight = drawn(10, 4 * steps, steps=steps)
-    for epoch in (1, 3):
-        resumed = drawn(10, (4 - epoch) * steps, steps=steps, first_epoch=epoch)
-        assert resumed == straight[epoch * steps :]
-    moved = first(lab, 3 * steps, steps=steps)
-    np.testing.assert_array_equal(first(lab, steps, steps=steps, first_epoch=2), moved[2 * steps :])
+# Geometry
 
 
-def test_split_gives_what_batches_hold(lab):
-    lightness, ab = pipeline.split(lab)
-    assert lightness.dtype == ab.dtype == np.float32
-    (batch,) = pipeline.lab_batches(lab, batch_size=len(lab)).as_numpy_iterator()
-    np.testing.assert_allclose(lightness, batch[0], atol=1e-6)
-    np.testing.assert_allclose(ab, batch[1], atol=1e-6)
-    extremes = np.int16([-32767, 0, 32767])
-    np.testing.assert_array_equal(pipeline.split(np.tile(extremes, (1, 1, 1, 1)))[0], [[[[-1]]]])
-    np.testing.assert_array_equal(pipeline.split(np.tile(extremes, (1, 1, 1, 1)))[1], [[[[0, 1]]]])
+@every_augment
+def test_grey_stays_grey(lab, augment):
+    grey = tf.concat([lab[..., :1], tf.zeros((10, 32, 32, 2))], -1)
+    moved = augment(grey, (0, 1)).numpy()
+    assert np.abs(moved[..., 1:]).max() == 0 and np.abs(moved - grey)[..., 0].max() > 0.1
 
 
-@pytest.mark.parametrize("augmentation", ["warp", "albumentations"])
-def test_lightness_and_ab_move_together(augmentation):
+@every_augment
+def test_lightness_and_ab_move_together(lab, augment):
     """Where ab is a copy of lightness before, it is one after."""
-    plane = np.random.default_rng(3).uniform(-1, 1, (3, 32, 32, 1)).astype(np.float32)
-    moved = pipeline._AUGMENTATIONS[augmentation](np.repeat(plane, 3, -1), [0, 0, 0])
-    np.testing.assert_allclose(moved[..., 0], moved[..., 1], atol=1e-6)
-    assert np.abs(moved - plane).max() > 0.1
+    moved = augment(tf.repeat(lab[..., :1], 3, -1), (0, 1)).numpy()
+    np.testing.assert_allclose(moved[..., 1:], moved[..., :1].repeat(2, -1), atol=1e-6)
 
 
-def test_the_warp_is_centered_and_keeps_its_ranges(monkeypatch):
-    ramp = np.tile(np.linspace(-1, 1, 33, dtype=np.float32)[None, None, :, None], (200, 33, 1, 3))
-    for name in ("SCALE", "ROTATE", "SHIFT"):
-        monkeypatch.setattr(pipeline, name, 0.0)
-    flipped = pipeline._warp(ramp, [0, 0, 0])
-    is_flipped = flipped[:, 0, 0, 0] > 0
-    np.testing.assert_allclose(flipped[is_flipped], -ramp[is_flipped], atol=1e-5)
-    np.testing.assert_allclose(flipped[~is_flipped], ramp[~is_flipped], atol=1e-5)
-    assert 0.4 < is_flipped.mean() < 0.6
-    monkeypatch.setattr(pipeline, "SHIFT", 0.1)
-    centers = np.abs(pipeline._warp(ramp, [0, 0, 0])[:, 16, 16, 0]) * 16  # in pixels
-    assert 2.9 < centers.max() <= 3.31
+@pytest.fixture(scope="module")
+def position():
+    """400 pictures whose lightness says x and whose a* says y, both from -1 to 1: what is moved says from where."""
+    y, x = np.meshgrid(*[np.linspace(-1, 1, 33, dtype=np.float32)] * 2, indexing="ij")
+    return tf.constant(np.tile(np.stack([x, y, 0 * x], -1), (400, 1, 1, 1)))
 
 
-def test_bad_input_is_named(lab):
-    with pytest.raises(ValueError, match="no pictures"):
-        pipeline.load_lab([], SIZE)
-    with pytest.raises(ValueError, match="10 training pictures do not fill a batch of 64"):
-        pipeline.lab_batches(lab, batch_size=64, training=True)
-    with pytest.raises(ValueError, match="'sharpen' is none of"):
-        pipeline.lab_batches(lab, batch_size=4, augmentation="sharpen", training=True)
+def test_flip_and_crop_takes_squares_from_72_percent_to_all_and_flips_half(position):
+    moved = pipeline.flip_and_crop(position, (0, 1)).numpy()
+    left, right = moved[:, 16, 0, 0], moved[:, 16, -1, 0]
+    top, bottom = moved[:, 0, 16, 1], moved[:, -1, 16, 1]
+    assert np.abs(moved).max() <= 1 + 1e-5
+    width, height = (right - left) / 2, (bottom - top) / 2
+    np.testing.assert_allclose(np.abs(width), height, atol=1e-5)
+    assert 0.72 - 1e-5 <= height.min() < 0.74 and 0.98 < height.max() <= 1
+    assert 0.4 < (width < 0).mean() < 0.6
+    assert top.min() < -0.95 and bottom.max() > 0.95  # both ends are reached
+    flipped = pipeline.flip_and_crop(tf.image.flip_left_right(position), (0, 1))  # the same draw
+    np.testing.assert_allclose(flipped[..., 0], -moved[..., 0], atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [32, 96], ids=["reduced", "enlarged"])
-def test_decode_agrees_with_the_gate(paths, size):
-    for path in paths[:3]:
-        ours = np.asarray(pipeline.decode(str(path), size))
-        assert np.abs(ours - files.fit(files.load(path), size)).max() <= 1.0
+def test_rotate_and_shift_keeps_its_ranges_and_flips_half(position):
+    moved = pipeline.rotate_and_shift(position, (0, 1)).numpy()[..., :2]
+    across = (moved[:, 16, 17] - moved[:, 16, 15]) * 8  # of the source's (x, y), per pixel to the right
+    down = (moved[:, 17, 16] - moved[:, 15, 16]) * 8
+    scale, angle = 1 / np.hypot(*down.T), np.degrees(np.arctan2(-down[:, 0], down[:, 1]))
+    shift = np.abs(moved[:, 16, 16]) * 16 / 33
+    flip = np.sign(across[:, 0])
+    np.testing.assert_allclose(across, np.stack([down[:, 1], -down[:, 0]], 1) * flip[:, None], atol=1e-4)
+    assert 0.4 < (flip < 0).mean() < 0.6
+    for values, low, high in ((scale, 0.8, 1.2), (angle, -15, 15), (shift, 0, 0.1)):
+        margin = (high - low) * 0.03
+        assert low - 1e-3 <= values.min() < low + margin and high - margin < values.max() <= high + 1e-3
+
+
+def test_albumentations_does_what_the_transform_says(lab):
+    flip = pipeline.albumentations(albumentations.Compose([albumentations.HorizontalFlip(p=1)]))
+    np.testing.assert_array_equal(flip(lab, (0, 1)), lab[:, :, ::-1])
+
+
+# Bad input
+
+
+def test_bad_input_is_named(lab, tmp_path):
+    for read in (pipeline.load, pipeline.pictures):
+        with pytest.raises(ValueError, match="no pictures to read: the list of paths is empty"):
+            read([], 32)
+    with pytest.raises(ValueError, match="no pictures to read"):
+        pipeline.load([], 32, cache=tmp_path)
+    with pytest.raises(ValueError, match="10 training pictures do not fill a batch of 64: add pictures"):
+        pipeline.batches(lab, batch_size=64, training=True)
+    with pytest.raises(ValueError, match="augment is a function .* or None, not 'sharpen'"):
+        pipeline.batches(lab, batch_size=4, augment="sharpen", training=True)
+    with pytest.raises(ValueError, match="computed of the pictures as they are: give augment=None"):
+        pipeline.batches(lab, batch_size=4, training=True, features=np.zeros((10, 2)))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("count", [9, 11])
+def test_features_of_another_number_of_pictures_are_refused(lab, training, count):
+    with pytest.raises(ValueError, match=f"{count} features for 10 pictures: they are of another set"):
+        pipeline.batches(lab, batch_size=4, training=training, features=np.zeros((count, 2)), augment=None)
+
+
+BAD = {"empty.jpg": "the file is empty", "cut.jpg": "truncated", "text.jpg": "not a picture", "picture.png": "no clean"}
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("read", ["pictures", "load", "cache"])
+def test_a_file_that_is_no_clean_jpeg_is_named(paths, tmp_path, name, read):
+    content = {"empty.jpg": b"", "cut.jpg": paths[0].read_bytes()[:700], "text.jpg": b"no picture"}.get(name)
+    if content is None:
+        Image.new("RGB", (40, 40)).save(tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(content)
+    options = {"cache": tmp_path / "cache"} if read == "cache" else {}
+    with pytest.raises(files.ImageError, match=f"{name}: .*{BAD[name]}"):
+        (pipeline.pictures if read == "pictures" else pipeline.load)([*paths, tmp_path / name], 32, **options)
+
+
+def in_a_new_process(script):
+    script = f"import tensorflow as tf; from colorlib.data import pipeline\n{script}"
+    return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60, text=True).stdout
 
 
 @pytest.mark.slow
 def test_a_script_may_end_while_batches_are_made():
-    script = (
-        "import numpy as np; from colorlib import pipeline; lab = np.zeros((256, 96, 96, 3), np.int16)\n"
-        "batches = iter(pipeline.lab_batches(lab, batch_size=32, training=True)); next(batches)"
+    in_a_new_process(
+        "batches = iter(pipeline.batches(tf.zeros((256, 96, 96, 3)), batch_size=32, training=True)); next(batches)"
     )
-    for _ in range(3):  # without the hook nearly every one aborts or hangs
-        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read as Linux tells it")
+def test_batches_of_pictures_in_memory_copy_none():
+    grown = in_a_new_process(
+        "def memory(): return int(open('/proc/self/status').read().partition('VmRSS:')[2].split()[0])\n"
+        "lab = tf.zeros((2000, 128, 128, 3)); before = memory()\n"  # 375 MB
+        "batches = iter(pipeline.batches(lab, batch_size=8)); next(batches); print(memory() - before)"
+    )
+    assert int(grown) < 200_000

@@ -1,18 +1,17 @@
-"""Clean pictures -> tf.data batches of (lightness, ab).
+"""Clean pictures -> tf.data batches of (lightness, ab): decoded once, then shuffled, moved and batched in each epoch.
 
-The order is fixed: decode, resize, convert and cache once; shuffle, augment and batch afresh each epoch. What is
-drawn at random follows from (seed, epoch, batch) alone, so a run that stops and resumes at epoch n sees what it
-would have seen, and the number of threads changes nothing.
+What is drawn at random follows from (seed, epoch, step) alone, so training that resumes at epoch n sees what it would
+have seen, and threads change nothing. All is TensorFlow operations; only `albumentations` calls Python.
 """
 
-import atexit
-import concurrent.futures
+import copy
+import fcntl
+import hashlib
+import json
 import math
 import os
-import threading
-import time
+from pathlib import Path
 
-import cv2
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
@@ -20,218 +19,219 @@ from tqdm import tqdm
 from colorlib import color
 from colorlib.data import files
 
-_THREADS = os.cpu_count() or 1
-_AT_ONCE = 32  # pictures
-_FULL = 32767.0  # what 1 is held as: int16 takes half the memory of float32, and keeps a* and b* within 0.002
-
-# Every number of threads is given, so nothing is to be tuned; the thread that would sleeps for spans that double, up to
-# a minute, and an iterator that ends often waits for it to wake.
-_FIXED = tf.data.Options()
-_FIXED.autotune.enabled = False
-
-_ending, _inside = threading.Event(), threading.Semaphore(_THREADS)
-
-# Geometry only, as the originals did it: never color. Reflection, so that no border teaches a false black.
-FLIP, SCALE, ROTATE, SHIFT = 0.5, 0.2, 15.0, 0.1
-
-
-def lab_batches(
-    lab,
-    *,
-    batch_size,
-    training=False,
-    seed=0,
-    first_epoch=0,
-    steps=None,
-    shuffle=True,
-    augmentation="warp",
-    features=None,
-):
-    """Batches of (lightness, ab), float32 (B, S, S, 1) and (B, S, S, 2), both in [-1, 1], of what `load_lab` made.
-
-    With `features` (N, ...), of the same pictures as `backbones.cached` makes them: ((lightness, features), ab).
-
-    With `training`, the batches go on without end (give `fit` `steps_per_epoch`): each epoch is shuffled anew (with
-    `shuffle`), loses its incomplete last batch, and every picture is flipped, scaled by up to 20 %, rotated by up to 15
-    degrees and shifted by up to 10 %. `first_epoch` resumes. `steps` makes an epoch of that many batches, of fewer
-    pictures or of each several times. `augmentation` is "warp" (one OpenCV warp a picture), "albumentations" (the
-    same geometry through that library, slower) or None.
-
-    Raises ValueError for fewer training pictures than a batch, an unknown augmentation, features of another number
-    of pictures, and features with an augmentation: they are those of the pictures as they are.
-    """
-    if augmentation not in _AUGMENTATIONS:
-        raise ValueError(f"augmentation {augmentation!r} is none of {list(_AUGMENTATIONS)}")
-    if features is not None and len(features) != len(lab):
-        raise ValueError(f"{len(features)} features for {len(lab)} pictures: they are of another set")
-    if not training:
-        arrays = (lab,) if features is None else (lab, features)
-        batches = tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size)
-        return batches.map(_inputs_and_ab).prefetch(2).with_options(_FIXED)
-    if features is not None and augmentation is not None:
-        raise ValueError("features were computed of the pictures as they are: give augmentation=None")
-    shapes = [(*lab.shape[1:3], 1), (*lab.shape[1:3], 2)] + ([] if features is None else [features.shape[1:]])
-    whole = steps_per_epoch(lab, batch_size)
-
-    def order_of(epoch):
-        rng, orders = np.random.default_rng([seed, epoch]), []
-        for _ in range(math.ceil((steps or whole) / whole)):
-            order = rng.permutation(len(lab)) if shuffle else np.arange(len(lab))
-            orders.append(order[: whole * batch_size].reshape(whole, batch_size))
-        return np.concatenate(orders)[: steps or whole]
-
-    def pictures_of(epoch, step, indices):
-        if _ending.is_set():
-            raise StopIteration
-        with _inside:
-            batch = _AUGMENTATIONS[augmentation](lab[indices] * np.float32(1 / _FULL), [seed, epoch, step])
-            parts = [np.empty((*batch.shape[:3], channels), np.float32) for channels in (1, 2)]
-            # A slice of the last axis would be copied value by value.
-            cv2.mixChannels([_rows(batch)], [_rows(part) for part in parts], [0, 0, 1, 1, 2, 2])
-            return parts if features is None else [*parts, features[indices].astype(np.float32)]
-
-    def epoch_of(epoch):
-        order = tf.data.Dataset.from_tensor_slices(tf.numpy_function(order_of, [epoch], tf.int64))
-        return order.enumerate().map(lambda step, indices: (epoch, step, indices))
-
-    def batch_of(*key):
-        parts = tf.numpy_function(pictures_of, key, [tf.float32] * len(shapes))
-        parts = [tf.ensure_shape(part, (batch_size, *shape)) for part, shape in zip(parts, shapes, strict=True)]
-        return ((parts[0], parts[2]), parts[1]) if parts[2:] else tuple(parts)
-
-    epochs = tf.data.Dataset.counter(first_epoch).flat_map(epoch_of)
-    return epochs.map(batch_of, num_parallel_calls=_THREADS, deterministic=True).prefetch(2).with_options(_FIXED)
-
-
-@atexit.register
-def _end():
-    """Lets TensorFlow's threads leave Python before it ends: one that is caught inside aborts the process."""
-    _ending.set()
-    for _ in range(_THREADS):
-        _inside.acquire(timeout=5)
-    time.sleep(0.2)  # for TensorFlow's own way out
-
-
-def steps_per_epoch(lab, batch_size):
-    """The whole batches in an epoch. Raises ValueError where the pictures do not fill one."""
-    if len(lab) < batch_size:
-        raise ValueError(f"{len(lab)} training pictures do not fill a batch of {batch_size}: add pictures")
-    return len(lab) // batch_size
-
-
-def load_lab(paths, image_size):
-    """Converts clean JPEG pictures once to what is held in memory: int16 (N, S, S, 3), lightness and ab times 32767.
-
-    Short side to `image_size` with an area filter (bilinear where that enlarges), center crop, 8 bits, as `files.fit`
-    does. Raises ValueError for no pictures.
-    """
-    if not len(paths):
-        raise ValueError("no pictures to convert")
-    batches = (
-        tf.data.Dataset.from_tensor_slices([str(path) for path in paths])
-        .map(lambda path: tf.cast(tf.round(decode(path, image_size)), tf.uint8), num_parallel_calls=_THREADS)
-        .batch(_AT_ONCE)
-        .prefetch(4)
-        .with_options(_FIXED)
-    )
-    lab = np.empty((len(paths), image_size, image_size, 3), np.int16)
-    encoded = np.empty(lab.shape[1:], np.float32)
-    with tqdm(total=len(paths), desc="converting", unit=" pictures", delay=3, leave=False) as progress:
-        for batch in batches.as_numpy_iterator():  # TensorFlow decodes the next meanwhile
-            for number, picture in enumerate(batch, progress.n):
-                np.multiply(color.encode(picture, out=encoded), _FULL, out=encoded)
-                np.rint(encoded, out=lab[number], casting="unsafe")
-            progress.update(len(batch))
-    return lab
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # when imported, it would ask the network for a newer version
+_FORMAT = 1  # part of a cache's name; raise it when what is cached changes
+_PARALLEL = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
+_OPTIONS = tf.data.Options()
+# Not tuned while it runs: of 90 iterators with tuning, 6 took 1 to 16 s to end, until its thread woke; without, none.
+_OPTIONS.autotune.enabled = False
+_OPTIONS.experimental_optimization.apply_default_optimizations = False  # they would copy the pictures in memory
 
 
 def decode(path, image_size):
-    """Reads one clean JPEG as float32 (S, S, 3) in 0..255, fitted as `load_lab` says. For tf.data."""
+    """Reads one clean JPEG: uint8 (S, S, 3) sRGB, center crop, area filter (bilinear where that enlarges)."""
+    content = tf.io.read_file(path)
     # TensorFlow's default DCT is the fast, inexact one; Pillow and everybody else use this one.
-    picture = tf.io.decode_jpeg(tf.io.read_file(path), channels=3, dct_method="INTEGER_ACCURATE")
-    height, width = tf.unstack(tf.shape(picture)[:2])
-    side = tf.minimum(height, width)
+    picture = tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+    height, width = tf.unstack(tf.io.extract_jpeg_shape(content)[:2])  # refuses a PNG, which `decode_jpeg` would read
+    side, size = tf.minimum(height, width), (image_size, image_size)
     top, left = (height - side) // 2, (width - side) // 2
-    square, size = picture[top : top + side, left : left + side], (image_size, image_size)
+    square = picture[top : top + side, left : left + side]
     fitted = tf.cond(
         side < image_size,  # the area filter would repeat pixels
         lambda: tf.image.resize(square, size, method="bilinear"),
         lambda: tf.image.resize(square, size, method="area"),
     )
-    return tf.ensure_shape(fitted, (*size, 3))
+    return tf.cast(tf.round(tf.ensure_shape(fitted, (*size, 3))), tf.uint8)
 
 
-def load_pictures(paths, image_size):
-    """Reads pictures as the protocol scores them: uint8 sRGB (N, S, S, 3), area filter, center crop.
+def pictures(paths, image_size):
+    """Reads clean JPEGs as the protocol scores them: np.uint8 (N, S, S, 3), sRGB. Raises as `load` does."""
+    return np.concatenate([batch.numpy() for batch in _decoded(paths, image_size)])
 
-    Raises ValueError for no paths, and `files.ImageError` for a file that is no picture.
+
+def load(paths, image_size, *, cache=None):
+    """Reads clean JPEGs once, for `batches`: N rows, which can be sliced.
+
+    Without `cache`: a float32 tensor (N, S, S, 3) in memory, lightness and ab in [-1, 1]. With deterministic kernels,
+    TensorFlow holds it twice while batches are drawn. With a folder as `cache`, for sets larger than memory: a tensor
+    (N,) of names of files in it. The next call with the same pictures and size uses them again, and makes those anew
+    that are missing or cut short.
+
+    Raises ValueError for no paths, and `files.ImageError`, which names the file, for one that is no clean JPEG.
     """
+    with tf.device("CPU:0"):
+        if cache is not None:
+            return tf.constant([str(file) for file in _cached(paths, image_size, Path(cache))])
+        lab, done = tf.raw_ops.Empty(shape=(len(paths), image_size, image_size, 3), dtype=tf.float32), 0
+        for batch in _decoded(paths, image_size, _to_lab):
+            rows = tf.range(done, done := done + len(batch))
+            lab = tf.raw_ops.InplaceUpdate(x=lab, i=rows, v=batch)  # so that nothing is held twice
+        return lab
+
+
+def steps_per_epoch(pictures, batch_size):
+    """The whole batches in an epoch of the pictures. Raises ValueError where they do not fill one."""
+    if len(pictures) < batch_size:
+        raise ValueError(f"{len(pictures)} training pictures do not fill a batch of {batch_size}: add pictures")
+    return len(pictures) // batch_size
+
+
+def flip_and_crop(lab, seed):
+    """Flips half of the pictures and enlarges a random square of 72-100 % of the side. (B, S, S, 3) -> the same."""
+    flip, share, top, left = tf.unstack(tf.random.stateless_uniform((4, lab.shape[0]), seed))
+    share = 1 - 0.28 * share
+    top, left = top * (1 - share), left * (1 - share)
+    ends = tf.where(flip < 0.5, [left, left + share], [left + share, left])  # from right to left: flipped
+    boxes = tf.stack([top, ends[0], top + share, ends[1]], -1)
+    return tf.image.crop_and_resize(lab, boxes, tf.range(lab.shape[0]), lab.shape[1:3])
+
+
+def rotate_and_shift(lab, seed):
+    """Flips half of the pictures; scales by up to 20 %, rotates by up to 15 degrees, shifts by up to 10 % of the side.
+
+    (B, S, S, 3) -> the same. Borders are mirrored: black ones would teach a false color. Slower than `flip_and_crop`.
+    """
+    flip, scale, angle, x, y = tf.unstack(tf.random.stateless_uniform((5, lab.shape[0]), seed, -1.0, 1.0))
+    flip, scale, angle = tf.where(flip < 0, -1.0, 1.0), 1 + 0.2 * scale, math.radians(15) * angle
+    cos, sin, center = tf.cos(angle) / scale, tf.sin(angle) / scale, (lab.shape[1] - 1) / 2
+    x, y = (center + 0.1 * lab.shape[1] * shift for shift in (x, y))  # the source of the target's center
+    zero = tf.zeros_like(x)
+    maps = [cos * flip, -sin, x - (cos * flip - sin) * center, sin * flip, cos, y - (sin * flip + cos) * center]
+    how = {"output_shape": lab.shape[1:3], "fill_value": 0.0, "interpolation": "BILINEAR", "fill_mode": "REFLECT"}
+    return tf.raw_ops.ImageProjectiveTransformV3(images=lab, transforms=tf.stack([*maps, zero, zero], -1), **how)
+
+
+def albumentations(transform):
+    """Makes an augment function for `batches` of an Albumentations transform, such as a `Compose`.
+
+    It gets one picture at a time, float32 (S, S, 3) of lightness and ab, so it may move pixels but not change colors.
+    A script that ends while it still draws such batches may crash; `fit` draws none once it is done.
+    """
+
+    def move(lab, number):
+        own = copy.deepcopy(transform)  # one a call: threads share no state
+        own.set_random_seed(int(number))
+        return np.stack([own(image=picture)["image"] for picture in lab])
+
+    def augment(lab, seed):
+        number = tf.random.stateless_uniform((), seed, maxval=2**31 - 1, dtype=tf.int32)
+        return tf.numpy_function(move, [lab, number], tf.float32, stateful=False)  # else one call after the other
+
+    return augment
+
+
+def batches(
+    pictures, *, batch_size, training=False, seed=0, first_epoch=0, steps=None, shuffle=True,
+    augment=flip_and_crop, features=None,
+):  # fmt: skip
+    """Batches of (lightness, ab), float32 (B, S, S, 1) and (B, S, S, 2) in [-1, 1], of what `load` returned.
+
+    With `features`, an array (N, ...) of the same pictures: ((lightness, features), ab). Not training: all, in order.
+
+    Training: without end, so `fit` needs `steps_per_epoch`. Each epoch is shuffled anew (with `shuffle`) and drops its
+    incomplete last batch; `augment`, (lab (B, S, S, 3), seed (2,)) -> lab, moves its pictures, None does not.
+    `first_epoch` resumes. `steps` makes an epoch of that many batches, of fewer pictures or of each several times.
+
+    Raises ValueError for fewer training pictures than a batch, features of another number of pictures, features
+    together with an augmentation, and an `augment` that is no function.
+    """
+    if features is not None and len(features) != len(pictures):
+        raise ValueError(f"{len(features)} features for {len(pictures)} pictures: they are of another set")
+    if training and features is not None and augment is not None:
+        raise ValueError("features were computed of the pictures as they are: give augment=None")
+    if augment is not None and not callable(augment):
+        raise ValueError(f"augment is a function such as pipeline.flip_and_crop, or None, not {augment!r}")
+    with tf.device("CPU:0"):  # where tf.data works
+        pictures = tf.identity(pictures)
+        features = None if features is None else tf.identity(features)
+    size = math.isqrt(os.path.getsize(pictures[0].numpy()) // 3) if pictures.dtype == tf.string else None
+
+    def cached(file):
+        return _to_lab(tf.reshape(tf.io.decode_raw(tf.io.read_file(file), tf.uint8), (size, size, 3)))
+
+    def batch(indices, epoch, step):
+        lab = tf.gather(pictures, indices)
+        if size is not None:
+            lab = tf.map_fn(cached, lab, fn_output_signature=tf.float32)
+        if training and augment is not None:
+            key = tf.random.experimental.stateless_fold_in([seed, epoch], step)
+            lab = tf.ensure_shape(augment(lab, key), lab.shape)
+        lightness, ab = tf.split(lab, [1, 2], -1)
+        if features is None:
+            return lightness, ab
+        return (lightness, tf.cast(tf.gather(features, indices), tf.float32)), ab
+
+    if not training:
+        in_order = tf.data.Dataset.range(len(pictures)).batch(batch_size)
+        return in_order.map(lambda indices: batch(indices, 0, 0), **_PARALLEL).prefetch(2).with_options(_OPTIONS)
+    whole = steps_per_epoch(pictures, batch_size)
+    rounds = math.ceil((steps or whole) / whole)  # in each, every picture is shown once
+
+    def order(epoch):
+        shape = (rounds, len(pictures))
+        chance = tf.random.stateless_uniform(shape, [seed, epoch]) if shuffle else tf.zeros(shape)
+        indices = tf.argsort(chance, stable=True)[:, : whole * batch_size]
+        indices = tf.reshape(indices, (-1, batch_size))[: steps or whole]
+        return tf.data.Dataset.from_tensor_slices((indices, tf.repeat(epoch, len(indices)), tf.range(len(indices))))
+
+    epochs = tf.data.Dataset.counter(first_epoch).flat_map(order)
+    return epochs.map(batch, **_PARALLEL).prefetch(2).with_options(_OPTIONS)
+
+
+def _to_lab(picture):
+    """One picture, uint8 (S, S, 3) -> lightness and ab, float32 (S, S, 3) in [-1, 1].
+
+    Never a batch: the last bit of a number may depend on the shape, and both ways of keeping pictures should agree.
+    """
+    # `color.split` as a product and a sum: for tensors, slicing the last axis takes as long as all the rest.
+    zero, one = (np.concatenate(color.split(np.full(picture.shape, value, np.float32)), -1) for value in (0, 1))
+    return color.rgb_to_lab(tf.cast(picture, tf.float32) / 255) * (one - zero) + zero
+
+
+def _decoded(paths, image_size, then=tf.identity):
+    """Yields batches of `then` of each picture, in order, with a progress bar."""
     if not len(paths):
-        raise ValueError("no pictures to read: the split is empty")
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        return np.stack(list(pool.map(lambda path: files.fit(files.load(path), image_size), paths)))
+        raise ValueError("no pictures to read: the list of paths is empty")
+    paths = [str(path) for path in paths]
+    read = tf.data.Dataset.from_tensor_slices(paths).map(lambda path: then(decode(path, image_size)), **_PARALLEL)
+    with tqdm(total=len(paths), desc="reading", unit=" pictures", delay=3, leave=False) as progress:
+        try:
+            for batch in read.batch(32).prefetch(2).with_options(_OPTIONS):
+                yield batch
+                progress.update(len(batch))
+        except tf.errors.OpError:
+            for path in paths[progress.n :]:
+                try:
+                    decode(path, image_size)
+                except tf.errors.OpError as error:
+                    files.load(path)  # says what is wrong, unless it is a picture of another kind
+                    raise files.ImageError(path, "no clean JPEG: prepare its folder first") from error
+            raise
 
 
-def split(lab):
-    """Pictures as `load_lab` holds them, int16 (N, S, S, 3) -> lightness and ab, float32, both in [-1, 1]."""
-    lab = np.float32(lab) / np.float32(_FULL)
-    return lab[..., :1], lab[..., 1:]
-
-
-def _inputs_and_ab(lab, features=None):
-    lab = tf.cast(lab, tf.float32) / _FULL
-    lightness, ab = lab[..., :1], lab[..., 1:]
-    return (lightness if features is None else (lightness, tf.cast(features, tf.float32))), ab
-
-
-def _rows(batch):
-    """(B, H, W, C) as one tall picture, which OpenCV takes."""
-    return batch.reshape(-1, *batch.shape[2:])
-
-
-def _warp(batch, key):
-    """Flip, scale, rotation and shift of a batch (B, S, S, 3) as one affine map a picture, bilinear."""
-    rng = np.random.default_rng(key)
-    count, size = batch.shape[:2]
-    flip = np.where(rng.random(count) < FLIP, -1.0, 1.0)
-    scale, angle = rng.uniform(1 - SCALE, 1 + SCALE, count), np.deg2rad(rng.uniform(-ROTATE, ROTATE, count))
-    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-    turn = np.stack([np.stack([cos * flip, -sin], -1), np.stack([sin * flip, cos], -1)], 1)  # (B, 2, 2)
-    center = (size - 1) / 2
-    shift = rng.uniform(-SHIFT, SHIFT, (count, 2)) * size + center - turn @ np.full(2, center)
-    maps = np.concatenate([turn, shift[..., None]], -1)
-    out = np.empty_like(batch)
-    for picture, matrix, target in zip(batch, maps, out, strict=True):
-        cv2.warpAffine(
-            picture,
-            matrix,
-            (size, size),
-            dst=target,
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REFLECT_101,
-        )
-    return out
-
-
-def _albumentations(batch, key):
-    """The same geometry through Albumentations, a fresh seeded pipeline a batch, so threads share no state."""
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask the network for its newest version
-    import albumentations
-
-    move = albumentations.Compose(
-        [
-            albumentations.HorizontalFlip(p=FLIP),
-            albumentations.Affine(
-                scale=(1 - SCALE, 1 + SCALE),
-                rotate=(-ROTATE, ROTATE),
-                translate_percent=(-SHIFT, SHIFT),
-                border_mode=cv2.BORDER_REFLECT_101,
-                p=1,
-            ),
-        ],
-        seed=int(np.random.default_rng(key).integers(2**31)),
-    )
-    return np.stack([move(image=picture)["image"] for picture in batch])
-
-
-_AUGMENTATIONS = {"warp": _warp, "albumentations": _albumentations, None: lambda batch, key: batch}
+def _cached(paths, image_size, cache):
+    """The files of the pictures in a cache folder, each made where it is missing or not whole."""
+    stats = [[Path(path).name, os.stat(path).st_size, os.stat(path).st_mtime_ns] for path in paths]
+    key = hashlib.sha256(json.dumps([_FORMAT, image_size, stats]).encode()).hexdigest()[:16]
+    folder = cache / key
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:  # held until it is closed, or its process ends
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{folder}: another process is filling this cache; waiting for it", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for leftover in folder.glob("*.part"):  # of a process that was killed
+            leftover.unlink()
+        sizes = {file.name: file.stat().st_size for file in folder.glob("*.rgb")}
+        kept = [folder / f"{number:07d}.rgb" for number in range(len(paths))]
+        missing = [number for number, file in enumerate(kept) if sizes.get(file.name) != 3 * image_size**2]
+        if missing and sizes:
+            print(f"{folder}: {len(missing)} of {len(kept)} cached pictures are missing or cut short; making them anew")
+        if missing or not kept:
+            batches = _decoded([paths[number] for number in missing], image_size)
+            made = (picture for batch in batches for picture in batch.numpy())
+            for number, picture in zip(missing, made, strict=True):
+                files.write(kept[number], picture.tobytes())
+    return kept
