@@ -60,7 +60,6 @@ def test_a_sweep_scores_each_setting_as_the_protocol_does(colorizer, lightness):
         pictures = predict(colorizer, lightness, **{"temperature": 1.0, "rebalance": 0.0, "gain": 1.0} | setting)
         expected = scores.curve_point(pictures, truth)
         assert {name: point[name] for name in expected} == pytest.approx(expected, rel=1e-3)
-        assert set(point) == set(expected) | set(setting)
     assert len({point["ciede2000"] for point in points}) == 3
 
 
@@ -97,7 +96,6 @@ def test_a_colorless_model_has_no_dials_to_choose(colorizer, lightness):
     truth = predict(colorizer, lightness, **SETTING)
     kernel, bias = colorizer.get_layer("logits").get_weights()
     grey = color.nearest_bin(np.zeros(2, np.float32))
-    assert_allclose(color.bins()[grey], 0)
     bias[grey] = 1e4
     colorizer.get_layer("logits").set_weights([0 * kernel, bias])
     with pytest.raises(ValueError, match="no temperature and rebalance reach the truth's colorfulness"):

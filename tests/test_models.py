@@ -14,7 +14,8 @@ from colorlib import color, colorize, models
 from colorlib.models import losses, pretrained
 
 WIDTHS = (4, 8, 8, 8)
-
+TENSORFLOW = keras.backend.backend() == "tensorflow"
+ONCE = pytest.mark.skipif(not TENSORFLOW, reason="TensorFlow's, or the same on every backend")
 
 # Of each published network, called with its size alone: all its parameters, the trained ones, and its steps. Of a
 # convolution: kernel, side and width of what it returns, activation; of what changes the side or joins: side, width.
@@ -108,6 +109,7 @@ def lightness():
     return np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 1)).astype(np.float32)
 
 
+@ONCE
 @pytest.mark.parametrize(("name", "size", "total", "trained"), PUBLISHED)
 def test_a_builder_called_with_the_published_size_gives_the_published_network(name, size, total, trained):
     model = getattr(models, name)(size)
@@ -115,6 +117,7 @@ def test_a_builder_called_with_the_published_size_gives_the_published_network(na
     assert steps(model) == PUBLISHED[name, size, total, trained]
 
 
+@ONCE
 def test_the_vgg16_colorizer_is_the_published_decoder_on_the_whole_frozen_network():
     model = models.vgg16_colorizer(224)
     assert count(model.trainable_weights) == 1_572_114
@@ -125,6 +128,7 @@ def test_the_vgg16_colorizer_is_the_published_decoder_on_the_whole_frozen_networ
     )
 
 
+@ONCE
 def test_the_fusion_colorizer_repeats_the_embedding_at_every_place():
     model = models.fusion_colorizer(256, frozen(256, 32, pooled=True, outputs=1000))
     assert count(model.trainable_weights) == model.get_layer("head").count_params() == 6_541_202
@@ -143,6 +147,7 @@ def test_the_fusion_colorizer_alone_takes_the_frozen_inception_resnet():
     assert count(model.non_trainable_weights) == 55_873_736  # InceptionResNetV2 with its top
 
 
+@ONCE
 def test_the_resnet50_colorizer_trains_all_but_the_first_ten_layers():
     model = models.resnet50_colorizer(128)
     assert model.count_params() == 514_338
@@ -205,7 +210,7 @@ def test_a_head_trained_alone_is_the_colorizers_own(name, lightness):
     backbone, head = colorizer.get_layer("backbone"), colorizer.get_layer("head")
     before = models.predict(colorizer, lightness)
     inputs = [lightness, models.predict(backbone, lightness)][-len(head.inputs) :]  # VGG16's reads features alone
-    head.compile(keras.optimizers.Adam(0.05), "mean_squared_error", run_eagerly=True)
+    head.compile(keras.optimizers.Adam(0.05), "mean_squared_error", run_eagerly=TENSORFLOW)
     head.fit(inputs, np.full((2, 32, 32, 2), 0.3, np.float32), verbose=0)
     after = models.predict(colorizer, lightness)
     assert np.abs(after - before).max() > 1e-3
@@ -217,7 +222,7 @@ def test_fitting_leaves_the_frozen_layers_as_they_were(name, lightness, monkeypa
     monkeypatch.setattr(pretrained, "FROZEN", 2)  # the stand-in has fewer than ten layers
     colorizer = CONTRACT[name][0](32)
     before = {weight.path: ops.convert_to_numpy(weight) for weight in colorizer.weights}
-    colorizer.compile(keras.optimizers.Adam(0.05), "mean_squared_error", run_eagerly=True)
+    colorizer.compile(keras.optimizers.Adam(0.05), "mean_squared_error", run_eagerly=TENSORFLOW)
     colorizer.fit(lightness, np.full((2, 32, 32, 2), 0.3, np.float32), verbose=0)
     found = {each.path for each in colorizer.weights if (ops.convert_to_numpy(each) != before[each.path]).any()}
     backbone = {weight.path for weight in colorizer.get_layer("backbone").weights}
@@ -257,7 +262,7 @@ def test_colors_are_float32_under_any_policy(name, half_precision, lightness):
 
 
 def bilinear(maps):
-    """Four times as large, straight from the definition: half-pixel centers, clamped at the edges."""
+    """Four times as large: half-pixel centers, clamped at the edges."""
     for axis in (1, 2):
         count = maps.shape[axis]
         at = np.clip((np.arange(4 * count) + 0.5) / 4 - 0.5, 0, count - 1)
@@ -285,7 +290,7 @@ def test_a_model_of_any_size_predicts_at_two_sizes_in_a_row(build):
         np.testing.assert_allclose(model.predict(each, verbose=0), ab, atol=1e-5)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a SavedModel is TensorFlow's")
+@ONCE
 def test_an_exported_model_takes_any_size(tmp_path):
     import tensorflow as tf
 
@@ -340,17 +345,16 @@ def test_a_dial_refuses_what_means_nothing(vivid, name, value):
 
 def test_the_trained_part_shares_its_weights(vivid, lightness):
     model = models.bin_logits(vivid)
-    model.compile(keras.optimizers.Adam(0.01), loss=losses.BinCrossEntropy(), run_eagerly=True)
+    model.compile(keras.optimizers.Adam(0.01), loss=losses.BinCrossEntropy(), run_eagerly=TENSORFLOW)
     before = vivid.predict(lightness, verbose=0)
     model.fit(lightness, np.full((2, 32, 32, 2), 0.2, np.float32), epochs=3, verbose=0)
     after = vivid.predict(lightness, verbose=0)
     assert np.abs(after - 0.2).mean() < np.abs(before - 0.2).mean()
 
 
-@pytest.mark.parametrize("batch_size", [2, 5, 32])
-def test_predictions_come_in_batches_and_are_the_models_own(batch_size, lightness):
+def test_predictions_come_in_batches_and_are_the_models_own(lightness):
     model = models.face_autoencoder(32, filters=4)
     pictures = np.concatenate([lightness] * 3)[:5]
-    made = models.predict(model, pictures, batch_size=batch_size)
+    made = models.predict(model, pictures, batch_size=2)
     np.testing.assert_allclose(made, model.predict(pictures, verbose=0), atol=1e-5)
     assert made.shape == (5, 32, 32, 2) and made.std() > 0
