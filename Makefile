@@ -57,6 +57,7 @@ help: ## Show this help
 	@echo "  ONLY=\"01 09\"     these notebooks alone"
 	@echo "  JOBS=2           so many notebooks of train-all at a time (default: 2 where quick, else 1)"
 	@echo "  GPU=1            install TensorFlow with CUDA (Linux)"
+	@echo "  PYTHON=python3.13  the Python to set up .venv, or for colab-check .venv-colab, with"
 
 train-all: $(INSTALLED) ## Train and score every notebook -> data/runs/PROFILE/index.html
 	$(RUN)
@@ -72,7 +73,8 @@ test-jax: $(INSTALLED) ## The tests of models, losses, decoding and colorize, wi
 	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow" tests/test_models.py tests/test_losses.py tests/test_decoding.py tests/test_colorize.py
 
 colab-check: ## Run notebooks 01 and 09 as Colab would, in a venv of its own with Colab's Python 3.13 and versions
-	@test -x .venv-colab/bin/python || $(or $(PYTHON),python3.13) -m venv .venv-colab
+	@test -x .venv-colab/bin/python || "$(or $(PYTHON),python3.13)" -m venv .venv-colab || \
+	  { echo "This needs Python 3.13: name it, make colab-check PYTHON=/path/to/python3.13" >&2; exit 1; }
 	.venv-colab/bin/python -m pip install -q --no-cache-dir --disable-pip-version-check -r .ci/colab.txt
 	.venv-colab/bin/python .ci/colab_check.py
 
