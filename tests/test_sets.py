@@ -24,11 +24,6 @@ from PIL import Image, ImageOps
 from colorlib.data import files, scenes, sets
 
 
-def picture(seed, height=20, width=30):
-    colors = np.random.default_rng(seed).integers(0, 256, (8, 12, 3), np.uint8)
-    return Image.fromarray(colors).resize((width, height), Image.Resampling.BICUBIC)
-
-
 def saved(image, kind="JPEG", **options):
     file = io.BytesIO()
     image.save(file, kind, **options)
@@ -36,7 +31,8 @@ def saved(image, kind="JPEG", **options):
 
 
 def jpeg(seed, height=20, width=30):
-    return saved(picture(seed, height, width), quality=90)
+    colors = np.random.default_rng(seed).integers(0, 256, (8, 12, 3), np.uint8)
+    return saved(Image.fromarray(colors).resize((width, height), Image.Resampling.BICUBIC), quality=90)
 
 
 PICTURES = {f"set/{index:03}.jpg": jpeg(index) for index in range(40)}
@@ -70,8 +66,8 @@ def prepare(source, folder, role="varied", **options):
     return sets.prepare(source, role=role, folder=folder / "data" / "processed", **options)
 
 
-def rows(folder, table="manifest.csv"):
-    with open(folder / table, newline="", encoding="utf-8") as file:
+def rows(folder):
+    with open(folder / "manifest.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -87,11 +83,8 @@ def everything_in(folder):
 
 
 def test_every_kind_of_source_gives_the_same_manifest(tmp_path):
-    made = [
-        write_folder(tmp_path / "plain", PICTURES),
-        *(write_tar(tmp_path / f"a{suffix}", PICTURES) for suffix in (".tar", ".tar.gz", ".tgz")),
-        write_zip(tmp_path / "b.zip", PICTURES),
-    ]
+    made = [write_folder(tmp_path / "plain", PICTURES), write_zip(tmp_path / "b.zip", PICTURES)]
+    made += [write_tar(tmp_path / f"a{suffix}", PICTURES) for suffix in (".tar", ".tar.gz", ".tgz")]
     manifests = {(prepare(source, tmp_path) / "manifest.csv").read_bytes() for source in made}
     assert len(manifests) == 1
     assert len(manifests.pop().splitlines()) == 1 + len(PICTURES)
@@ -186,10 +179,10 @@ COPIES = {
 
 
 def test_copies_share_a_group_and_others_keep_their_own(tmp_path):
-    content = {f"{seed}-plain": saved(photograph(seed), "PNG") for seed in range(12)}
-    content |= {f"{seed}-{how}": copy(photograph(seed)) for seed in range(8) for how, copy in COPIES.items()}
-    folder = prepare(write_folder(tmp_path / "a", {f"{name}.png": data for name, data in content.items()}), tmp_path)
-    own = {f"{name}.png": hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    content = {f"{seed}-plain.png": saved(photograph(seed), "PNG") for seed in range(12)}
+    content |= {f"{seed}-{how}.png": copy(photograph(seed)) for seed in range(8) for how, copy in COPIES.items()}
+    folder = prepare(write_folder(tmp_path / "a", content), tmp_path)
+    own = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
     for name, row in by_source(folder).items():
         number = name.split("-")[0]
         assert row["group"] == min(own[other] for other in own if other.split("-")[0] == number)
@@ -376,7 +369,6 @@ def test_many_scenes_are_painted_by_processes_that_an_interrupt_ends(tmp_path, m
 
 
 def test_pictures_beside_the_place_where_a_notebook_was_started_are_found(tmp_path, monkeypatch):
-    (tmp_path / "notebooks").mkdir()
     write_folder(tmp_path / "notebooks" / "mine", PICTURES)
     (tmp_path / "root").mkdir()
     monkeypatch.chdir(tmp_path / "root")
@@ -384,8 +376,6 @@ def test_pictures_beside_the_place_where_a_notebook_was_started_are_found(tmp_pa
         prepare("mine", tmp_path)
     monkeypatch.setenv("COLORLIB_STARTED_IN", str(tmp_path / "notebooks"))
     assert len(sets.paths(prepare("mine", tmp_path), "train"))
-    with pytest.raises(sets.SourceError, match=r"yours: no such folder or file in .*root or .*notebooks, nor"):
-        prepare("yours", tmp_path)
 
 
 def test_errors_name_what_and_where(tmp_path):

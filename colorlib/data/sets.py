@@ -31,9 +31,9 @@ import io
 import itertools
 import json
 import os
-import secrets
 import shutil
 import tarfile
+import tempfile
 import time
 import zipfile
 import zlib
@@ -78,14 +78,12 @@ class SourceError(ValueError):
 def prepare(source, *, role, limit=None, folder=Path("data/processed")):
     """Builds the clean picture folder of a source and returns its path; one built before is returned at once.
 
-    `source` is a name in NAMES, a path (write ./flowers for a folder of that name) or FOLDER::NAME. `role` is what
-    the pictures serve as; it picks the kind of "scenes" and nothing else. `limit` takes at most so many files, or
-    frames of videos, chosen by a hash of their names: fair to sources sorted by class. Downloads go to `raw` beside
-    `folder`.
+    `source` is a name in NAMES, a path (write ./flowers for a folder of that name) or FOLDER::NAME. `role` picks the
+    kind of "scenes" and nothing else. `limit` takes at most so many files, or frames of videos, chosen by a hash of
+    their names: fair to sources sorted by class. Downloads go to `raw` beside `folder`.
 
-    Whole or not at all; a set that is not whole any more is built again. The same source gives the same bytes of
-    manifest. Raises SourceError for a source that is unknown, missing, unreadable or without a usable picture, a
-    download that fails, and a disk that fills up.
+    Whole or not at all; a set that is not whole any more is built again. Raises SourceError for a source that is
+    unknown, missing, unreadable or without a usable picture, a download that fails, and a disk that fills up.
     """
     if role not in ROLES:
         raise SourceError(f"role {role!r} is none of {', '.join(ROLES)}")
@@ -193,20 +191,19 @@ def _made(final, source, fill, *arguments):
         return final
     if final.exists():
         print(f"{final} is not whole; preparing it again")
-    beside = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
     try:
         for leftover in final.parent.glob(".*.part"):  # of builds that were killed; none takes a day
             if leftover.stat().st_mtime < time.time() - 86400:
                 shutil.rmtree(leftover, ignore_errors=True)
-        beside.mkdir(parents=True)
-        fill(beside, source, *arguments)
-        if not _is_whole(final):  # else another process was quicker, and its folder stays
-            shutil.rmtree(final, ignore_errors=True)
-            beside.rename(final)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=final.parent, prefix=".", suffix=".part") as beside:
+            (made := Path(beside, "set")).mkdir()
+            fill(made, source, *arguments)
+            if not _is_whole(final):  # else another process was quicker, and its folder stays
+                shutil.rmtree(final, ignore_errors=True)
+                made.rename(final)
     except OSError as error:
         raise SourceError(f"cannot prepare {source} in {final}: {error}; nothing unfinished was kept") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return final
 
 
@@ -267,7 +264,7 @@ def _store(target, name, content, group=None):
     try:
         if isinstance(content, files.ImageError):
             raise content
-        picture = files.load(content, name) if isinstance(content, bytes) else content
+        picture = files.load(content, name) if isinstance(content, bytes) else content  # painted, or of a video
         picture = files.shrink(picture, SHORT_SIDE)
         height, width = picture.shape[:2]
         if min(height, width) < MIN_SIDE:
@@ -304,15 +301,14 @@ def _csv(columns, rows):
 
 def _table(folder, name):
     """Reads a table of a prepared folder as bytes; raises SourceError unless they are what was written."""
-    reason = f"its {name} was changed or cut short; prepare it again"
     try:
-        whole = json.loads(Path(folder, "set.json").read_bytes())
+        sums = json.loads(Path(folder, "set.json").read_bytes())["sha256"]
         content = Path(folder, name).read_bytes()
-        if hashlib.sha256(content).hexdigest() == whole["sha256"][name]:
-            return content
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"not a prepared picture folder ({error})"
-    raise SourceError(f"{folder}: {reason}")
+        raise SourceError(f"{folder}: not a prepared picture folder ({error})") from error
+    if hashlib.sha256(content).hexdigest() != sums.get(name):
+        raise SourceError(f"{folder}: its {name} was changed or cut short; prepare it again")
+    return content
 
 
 def _is_whole(folder):
@@ -404,8 +400,9 @@ def _contents(chosen, read):
 def _archive(path, limit):
     """Lists an archive's pictures: (count, generator of (name, bytes or ImageError)). Raises SourceError if cut."""
     is_zip = zipfile.is_zipfile(path)
+    opened = zipfile.ZipFile if is_zip else tarfile.open
     try:
-        with zipfile.ZipFile(path) if is_zip else tarfile.open(path) as archive:
+        with opened(path) as archive:
             if is_zip:
                 members = [(member.filename, member.file_size, member) for member in archive.infolist()]
             else:
@@ -417,12 +414,12 @@ def _archive(path, limit):
         reason = " ".join(str(error).split())
         raise SourceError(f"{path}: not a whole .tar, .tar.gz or .zip ({reason})") from error
     chosen = _choose([member for member in members if is_picture(member[0])], limit, path)
-    return len(chosen), _unpacked(path, is_zip, chosen)
 
+    def unpacked():
+        with opened(path) as archive:
+            yield from _contents(chosen, archive.read if is_zip else lambda file: archive.extractfile(file).read())
 
-def _unpacked(path, is_zip, chosen):
-    with zipfile.ZipFile(path) if is_zip else tarfile.open(path) as archive:
-        yield from _contents(chosen, archive.read if is_zip else lambda member: archive.extractfile(member).read())
+    return len(chosen), unpacked()
 
 
 def _filmed(videos, limit, where):
