@@ -26,6 +26,7 @@ import collections
 import concurrent.futures
 import contextlib
 import csv
+import difflib
 import hashlib
 import io
 import itertools
@@ -359,9 +360,11 @@ def locate(source, role, limit, raw):
         identity = [str(whole), path.stat().st_size, path.stat().st_mtime_ns]
         return path.name.split(".")[0], identity, lambda: _archive(path, limit)
     if source == "celeba":
-        raise SourceError(f"celeba cannot be downloaded from here: get {CELEBA} from {CELEBA_PAGE}, put it at {path}")
+        raise SourceError(f"celeba cannot be fetched automatically: get {CELEBA} from {CELEBA_PAGE}, put it at {path}")
+    close = difflib.get_close_matches(str(source), NAMES, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
     places = " or ".join(dict.fromkeys([os.getcwd(), str(beside.parent.resolve())]))
-    raise SourceError(f"{source}: no such folder or file in {places}, nor a known set ({', '.join(NAMES)})")
+    raise SourceError(f"{source}: no such folder or file in {places}, nor a known set ({', '.join(NAMES)}){hint}")
 
 
 def name_hash(name):
