@@ -6,7 +6,6 @@ import errno
 import hashlib
 import http.server
 import io
-import json
 import os
 import pathlib
 import shutil
@@ -15,6 +14,7 @@ import tarfile
 import threading
 import time
 import zipfile
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -24,11 +24,6 @@ from PIL import Image, ImageOps
 from colorlib.data import files, scenes, sets
 
 
-def picture(seed, height=20, width=30):
-    colors = np.random.default_rng(seed).integers(0, 256, (8, 12, 3), np.uint8)
-    return Image.fromarray(colors).resize((width, height), Image.Resampling.BICUBIC)
-
-
 def saved(image, kind="JPEG", **options):
     file = io.BytesIO()
     image.save(file, kind, **options)
@@ -36,7 +31,8 @@ def saved(image, kind="JPEG", **options):
 
 
 def jpeg(seed, height=20, width=30):
-    return saved(picture(seed, height, width), quality=90)
+    colors = np.random.default_rng(seed).integers(0, 256, (8, 12, 3), np.uint8)
+    return saved(Image.fromarray(colors).resize((width, height), Image.Resampling.BICUBIC), quality=90)
 
 
 PICTURES = {f"set/{index:03}.jpg": jpeg(index) for index in range(40)}
@@ -59,8 +55,8 @@ def write_tar(path, files):
     return path
 
 
-def write_zip(path, files):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def write_zip(path, files, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as archive:
         for name, data in files.items():
             archive.writestr(name, data)
     return path
@@ -70,8 +66,8 @@ def prepare(source, folder, role="varied", **options):
     return sets.prepare(source, role=role, folder=folder / "data" / "processed", **options)
 
 
-def rows(folder, table="manifest.csv"):
-    with open(folder / table, newline="", encoding="utf-8") as file:
+def rows(folder):
+    with open(folder / "manifest.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -87,11 +83,8 @@ def everything_in(folder):
 
 
 def test_every_kind_of_source_gives_the_same_manifest(tmp_path):
-    made = [
-        write_folder(tmp_path / "plain", PICTURES),
-        *(write_tar(tmp_path / f"a{suffix}", PICTURES) for suffix in (".tar", ".tar.gz", ".tgz")),
-        write_zip(tmp_path / "b.zip", PICTURES),
-    ]
+    made = [write_folder(tmp_path / "plain", PICTURES), write_zip(tmp_path / "b.zip", PICTURES)]
+    made += [write_tar(tmp_path / f"a{suffix}", PICTURES) for suffix in (".tar", ".tar.gz", ".tgz")]
     manifests = {(prepare(source, tmp_path) / "manifest.csv").read_bytes() for source in made}
     assert len(manifests) == 1
     assert len(manifests.pop().splitlines()) == 1 + len(PICTURES)
@@ -99,9 +92,11 @@ def test_every_kind_of_source_gives_the_same_manifest(tmp_path):
 
 def test_the_manifest_says_what_is_there(tmp_path):
     content = {"wide.jpg": jpeg(1, 300, 600), "small.jpg": jpeg(2)}
-    folder = prepare(write_folder(tmp_path / "my-set", content), tmp_path)
+    phone = {"small.mov": b"a video beside pictures is left out"}
+    folder = prepare(write_folder(tmp_path / "my-set", content | phone), tmp_path)
     found = by_source(folder)
     assert [(found[name]["width"], found[name]["height"]) for name in content] == [("512", "256"), ("30", "20")]
+    assert (set(found), sets.rejects(folder)) == (set(content), [])
     for name, row in found.items():
         assert row["group"] == hashlib.sha256(content[name]).hexdigest()
         assert row["split"] == sets.split_of(row["group"])
@@ -113,6 +108,9 @@ def test_the_manifest_says_what_is_there(tmp_path):
     counts = collections.Counter(row["split"] for row in found.values())
     digest = hashlib.sha256((folder / "manifest.csv").read_bytes()).hexdigest()[:12]
     assert sets.describe(folder) == {"name": "my-set", "digest": digest, **{name: counts[name] for name in sets.SPLITS}}
+    for split in counts:
+        files_of = sorted(row["file"] for row in found.values() if row["split"] == split)
+        assert sets.paths(folder, split) == [folder / file for file in files_of]
 
 
 def test_unusable_files_are_listed_with_the_reason(tmp_path):
@@ -135,15 +133,6 @@ def test_splits_are_75_10_15():
     # Fixed for good: a split that moved would let old models see new test pictures.
     letters = "va tr tr tr tr tr va tr te tr"
     assert " ".join(sets.split_of(group)[:2] for group in "abcdefghij") == letters
-
-
-def test_paths_are_sorted_and_cover_the_set_once(tmp_path):
-    folder = prepare(write_tar(tmp_path / "a.tar", PICTURES), tmp_path)
-    lists = [sets.paths(folder, split) for split in sets.SPLITS]
-    assert all(paths == sorted(paths) and paths for paths in lists)
-    together = sorted(path.relative_to(folder).as_posix() for paths in lists for path in paths)
-    assert together == [row["file"] for row in rows(folder)]
-    assert together == [f"pictures/{path.name}" for path in sorted((folder / "pictures").iterdir())]
 
 
 def test_a_limit_takes_some_of_every_class(tmp_path):
@@ -185,25 +174,22 @@ COPIES = {
     "compressed": lambda photo: saved(photo, quality=60),
     "halved": lambda photo: saved(photo.resize((64, 48)), "PNG"),
     "mirrored": lambda photo: saved(ImageOps.mirror(photo), quality=85),
-    "brighter": lambda photo: saved(photo.point(lambda value: min(255, value * 1.1)), quality=90),
-    "grey": lambda photo: saved(photo.convert("L")),
-    "trimmed": lambda photo: saved(photo.crop((1, 1, 127, 95)), quality=90),
     "same": lambda photo: saved(photo, "PNG"),
 }
 
 
 def test_copies_share_a_group_and_others_keep_their_own(tmp_path):
-    content = {f"{seed}-plain": saved(photograph(seed), "PNG") for seed in range(12)}
-    content |= {f"{seed}-{how}": copy(photograph(seed)) for seed in range(8) for how, copy in COPIES.items()}
-    folder = prepare(write_folder(tmp_path / "a", {f"{name}.png": data for name, data in content.items()}), tmp_path)
-    own = {f"{name}.png": hashlib.sha256(data).hexdigest() for name, data in content.items()}
+    content = {f"{seed}-plain.png": saved(photograph(seed), "PNG") for seed in range(12)}
+    content |= {f"{seed}-{how}.png": copy(photograph(seed)) for seed in range(8) for how, copy in COPIES.items()}
+    folder = prepare(write_folder(tmp_path / "a", content), tmp_path)
+    own = {name: hashlib.sha256(data).hexdigest() for name, data in content.items()}
     for name, row in by_source(folder).items():
         number = name.split("-")[0]
         assert row["group"] == min(own[other] for other in own if other.split("-")[0] == number)
         assert row["split"] == sets.split_of(row["group"])
 
 
-@pytest.mark.parametrize(("bits", "joined"), [(0, True), (sets.ALIKE, True), (sets.ALIKE + 1, False)])
+@pytest.mark.parametrize(("bits", "joined"), [(sets.ALIKE, True), (sets.ALIKE + 1, False)])
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("between", [0, 600])  # 600: compared in another block
 def test_the_threshold_is_exact(bits, joined, mirrored, between):
@@ -224,65 +210,54 @@ def test_chains_join_and_plain_pictures_do_not():
     for index in range(5):
         chain[index].ravel()[: 60 * index] ^= True
     black = np.zeros((3, 32, 16), bool)
-    table = [{"group": name} for name in "edcbaxyz"]
+    table = [{"group": name} for name in "edcbaxye"]  # as frames of one speaker, the last follows the first
     joined = sets.join_alike(table, np.concatenate([chain[[3, 0, 4, 1, 2]], black]))
-    assert "".join(row["group"] for row in joined) == "aaaaaxyz"
+    assert "".join(row["group"] for row in joined) == "aaaaaxya"
 
 
 @pytest.fixture
 def album(tmp_path):
     """A folder of sets: photographs 0-29 are faces, 20-49 (compressed, mirrored) are `more`, 50-69 flowers."""
-    many = {
-        "faces.tar": {f"{seed}.png": saved(photograph(seed), "PNG") for seed in range(30)},
-        "more.zip": {f"{seed}.webp": saved(ImageOps.mirror(photograph(seed)), "WEBP") for seed in range(20, 50)},
-        "flowers": {f"{seed}.png": saved(photograph(seed), "PNG") for seed in range(50, 70)} | {"bad.jpg": b"x"},
-    }
-    write_tar(tmp_path / "album" / "faces.tar", many["faces.tar"])
-    write_zip(tmp_path / "album" / "more.zip", many["more.zip"])
-    write_folder(tmp_path / "album" / "flowers", many["flowers"])
-    (tmp_path / "album" / "read.me").write_text("no set")
-    (tmp_path / "album" / "notes").mkdir()
-    return tmp_path / "album"
+    faces = {f"{seed}.png": saved(photograph(seed), "PNG") for seed in range(30)}
+    more = {f"{seed}.webp": saved(ImageOps.mirror(photograph(seed)), "WEBP") for seed in range(20, 50)}
+    flowers = {f"{seed}.png": saved(photograph(seed), "PNG") for seed in range(50, 70)}
+    folder = write_folder(tmp_path / "album", {"read.me": b"no set", "notes/a.txt": b"no set"})
+    write_tar(folder / "faces.tar", faces)
+    write_zip(folder / "more.zip", more)
+    write_folder(folder / "flowers", flowers | {"bad.jpg": b"x"})
+    return folder
 
 
 def test_the_sets_of_a_folder_are_listed_roles_first(album):
     listed = {name: path.name for name, path in sets.sources_in(album).items()}
     assert list(listed.items()) == [("faces", "faces.tar"), ("flowers", "flowers"), ("more", "more.zip")]
-    write_folder(album / "faces", {"a.jpg": jpeg(0)})
-    assert sets.sources_in(album)["faces"] == album / "faces"
     assert sets.in_sets(album, "more") == f"{album}::more"
     with pytest.raises(sets.SourceError, match="no set 'varied' there .found faces, flowers, more"):
         sets.in_sets(album, "varied")
-    with pytest.raises(sets.SourceError, match="no set 'faces' there .found none"):
-        sets.in_sets(album / "nowhere", "faces")
 
 
 def test_look_alikes_in_two_sets_of_a_folder_fall_into_one_split(album, tmp_path):
     alone = {name: by_source(prepare(path, tmp_path)) for name, path in sets.sources_in(album).items()}
     beside = {name: by_source(prepare(f"{album}::{name}", tmp_path)) for name in alone}
-    torn = 0
     for seed in range(20, 30):
         one, two = beside["faces"][f"{seed}.png"], beside["more"][f"{seed}.webp"]
         before = alone["faces"][f"{seed}.png"], alone["more"][f"{seed}.webp"]
         assert one["group"] == two["group"] == min(row["group"] for row in before)
         assert one["split"] == two["split"]
-        torn += before[0]["split"] != before[1]["split"]
-    assert torn, "as before, some would have been on both sides"
     for name, table in beside.items():
         same = {source: row for source, row in table.items() if not 20 <= int(source.split(".")[0]) < 30}
         assert same == {source: alone[name][source] for source in same}
 
 
 def test_a_set_beside_others_is_a_folder_like_any_other(album, tmp_path):
-    folder = prepare(f"{album}::flowers", tmp_path)
-    assert folder != prepare(album / "flowers", tmp_path)
-    assert sets.describe(folder) == sets.describe(prepare(album / "flowers", tmp_path)) | {"name": "flowers"}
-    assert sets.rejects(folder) == sets.rejects(prepare(album / "flowers", tmp_path))
+    folder, alone = prepare(f"{album}::flowers", tmp_path), prepare(album / "flowers", tmp_path)
+    assert folder != alone
+    assert sets.describe(folder) == sets.describe(alone)
+    assert sets.rejects(folder) == sets.rejects(alone)
     assert all(files.load(path).shape == (96, 128, 3) for path in sets.paths(folder, "train"))
-    some = prepare(f"{album}::faces", tmp_path, limit=9)
-    whole, alone = by_source(prepare(f"{album}::faces", tmp_path)), prepare(album / "faces.tar", tmp_path, limit=9)
-    assert by_source(some) == {source: whole[source] for source in by_source(alone)}
-    assert all(path.is_file() for path in sets.paths(some, "train"))
+    whole, some = by_source(prepare(f"{album}::faces", tmp_path)), prepare(f"{album}::faces", tmp_path, limit=9)
+    names = by_source(prepare(album / "faces.tar", tmp_path, limit=9))
+    assert by_source(some) == {name: whole[name] for name in names}
     shutil.rmtree(prepare(album / "faces.tar", tmp_path))  # where the pictures lie
     assert prepare(f"{album}::faces", tmp_path, limit=9) == some
     assert all(path.is_file() for path in sets.paths(some, "train"))
@@ -298,12 +273,9 @@ def test_a_prepared_set_is_reused_until_its_source_changes(tmp_path, monkeypatch
     first = prepare(source, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(files, "load", None)  # reading anything again would fail
-        assert prepare(source, tmp_path) == first
         assert prepare(source, tmp_path, role="faces") == first
     (source / "set" / "000.jpg").unlink()
-    second = prepare(source, tmp_path)
-    assert second != first
-    assert len(rows(second)) == len(PICTURES) - 1
+    assert len(rows(prepare(source, tmp_path))) == len(PICTURES) - 1
     archive = write_tar(tmp_path / "a.tar", PICTURES)
     third = prepare(archive, tmp_path)
     os.utime(archive, ns=(time.time_ns(), time.time_ns() + 10**9))
@@ -311,43 +283,29 @@ def test_a_prepared_set_is_reused_until_its_source_changes(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["manifest.csv", "rejects.csv", "set.json"])
-@pytest.mark.parametrize("damage", ["gone", "empty", "cut", "changed"])
+@pytest.mark.parametrize("damage", [None, lambda data: data[: len(data) // 2], bytes.swapcase])
 def test_a_set_whose_tables_are_not_whole_is_refused_and_built_again(tmp_path, capsys, name, damage):
     source = write_tar(tmp_path / "a.tar", {"good.jpg": jpeg(0), "bad.jpg": b"x"})
     folder = prepare(source, tmp_path)
     whole = {path.name: path.read_bytes() for path in folder.glob("*.*")}
-    data = whole[name]
     (folder / name).unlink()
-    if damage != "gone":
-        broken = {"empty": b"", "cut": data[: len(data) // 2], "changed": data.swapcase()}
-        (folder / name).write_bytes(broken[damage])
+    if damage:
+        (folder / name).write_bytes(damage(whole[name]))
     with pytest.raises(sets.SourceError, match="not a prepared picture folder|was changed or cut short"):
         sets.rejects(folder) if name == "rejects.csv" else sets.describe(folder)
     assert prepare(source, tmp_path) == folder
     assert f"{folder} is not whole; preparing it again" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in folder.glob("*.*")} == whole
-    assert json.loads(whole["set.json"])["pictures"] == 1
 
 
 # Interruptions
-
-
-def interrupted_encode(error, after):
-    calls, encode = iter(range(10**6)), files.encode
-
-    def encoding(array, suffix):
-        if next(calls) >= after:
-            raise error
-        return encode(array, suffix)
-
-    return encoding
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device", "x.jpg"), KeyboardInterrupt()])
 def test_a_full_disk_and_an_interrupt_leave_nothing(tmp_path, monkeypatch, error):
     source = write_tar(tmp_path / "a.tar", PICTURES)
     with monkeypatch.context() as patch:
-        patch.setattr(files, "encode", interrupted_encode(error, after=10))
+        patch.setattr(files, "encode", mock.Mock(side_effect=[b"a jpeg"] * 10 + [error] * 99))
         told = r"cannot prepare .*a\.tar in .*processed.a-.*No space left" if isinstance(error, OSError) else None
         with pytest.raises((sets.SourceError, KeyboardInterrupt), match=told):
             prepare(source, tmp_path)
@@ -357,12 +315,11 @@ def test_a_full_disk_and_an_interrupt_leave_nothing(tmp_path, monkeypatch, error
 
 def test_leftovers_of_killed_builds_are_swept_after_a_day_and_those_of_a_running_one_kept(tmp_path):
     processed = tmp_path / "data" / "processed"
-    for name, hours in (("old", 25), ("new", 23)):
-        write_folder(processed / f".{name}-0123456789.abcd.part", {"pictures/a.jpg": b"half"})
-        then = time.time() - 3600 * hours
-        os.utime(processed / f".{name}-0123456789.abcd.part", (then, then))
+    for name, hours in ((".old.part", 25), (".new.part", 23)):
+        write_folder(processed / name, {"pictures/a.jpg": b"half"})
+        os.utime(processed / name, (0, time.time() - 3600 * hours))
     prepare(write_tar(tmp_path / "a.tar", PICTURES), tmp_path)
-    assert [path.name for path in processed.glob(".*")] == [".new-0123456789.abcd.part"]
+    assert [path.name for path in processed.glob(".*")] == [".new.part"]
 
 
 def test_two_builds_at_once_agree(tmp_path, monkeypatch):
@@ -400,7 +357,7 @@ def test_many_scenes_are_painted_by_processes_that_an_interrupt_ends(tmp_path, m
     monkeypatch.setattr(sets, "SCENES_A_WORKER", 20)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     with monkeypatch.context() as patch:
-        patch.setattr(files, "encode", interrupted_encode(KeyboardInterrupt(), after=3))
+        patch.setattr(files, "encode", mock.Mock(side_effect=KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt) as kept:  # its traceback, as a notebook keeps the last one
             prepare("scenes", tmp_path, limit=400)
     assert len(started) == 2
@@ -412,7 +369,6 @@ def test_many_scenes_are_painted_by_processes_that_an_interrupt_ends(tmp_path, m
 
 
 def test_pictures_beside_the_place_where_a_notebook_was_started_are_found(tmp_path, monkeypatch):
-    (tmp_path / "notebooks").mkdir()
     write_folder(tmp_path / "notebooks" / "mine", PICTURES)
     (tmp_path / "root").mkdir()
     monkeypatch.chdir(tmp_path / "root")
@@ -420,12 +376,9 @@ def test_pictures_beside_the_place_where_a_notebook_was_started_are_found(tmp_pa
         prepare("mine", tmp_path)
     monkeypatch.setenv("COLORLIB_STARTED_IN", str(tmp_path / "notebooks"))
     assert len(sets.paths(prepare("mine", tmp_path), "train"))
-    with pytest.raises(sets.SourceError, match=r"yours: no such folder or file in .*root or .*notebooks, nor"):
-        prepare("yours", tmp_path)
 
 
 def test_errors_name_what_and_where(tmp_path):
-    (tmp_path / "empty").mkdir()
     write_folder(tmp_path / "texts", {"a.txt": b"x"})
     write_folder(tmp_path / "bad", {"a.jpg": b"x", "b.jpg": b""})
     (tmp_path / "no.tar").write_bytes(b"nonsense" * 100)
@@ -433,23 +386,16 @@ def test_errors_name_what_and_where(tmp_path):
     write_zip(tmp_path / "none.zip", {"readme.txt": b"x"})
     for source, message in [
         ("missing", "missing: no such folder or file in .*, nor a known set .scenes, flowers"),
-        ("empty", "empty: no pictures in it"),
         ("texts", "texts: no pictures in it .looked for .*jpg"),
         ("bad", "bad: none of its 2 pictures is usable; the first: a.jpg: not a picture"),
         ("no.tar", r"no\.tar: not a whole \.tar, \.tar\.gz or \.zip"),
-        ("nothing.zip", r"nothing\.zip: the file is empty"),
+        ("nothing.zip", r"nothing\.zip: not a whole .*empty file"),
         ("none.zip", r"none\.zip: no pictures in it"),
     ]:
         with pytest.raises(sets.SourceError, match=message) as caught:
             prepare(tmp_path / source, tmp_path)
         assert str(tmp_path / source) in str(caught.value)
-        assert "\n" not in str(caught.value)
     assert not list((tmp_path / "data").rglob("*.csv"))
-
-
-def test_an_unknown_name_is_told_its_neighbor(tmp_path):
-    with pytest.raises(sets.SourceError, match="flovers: no such .*; did you mean 'flowers'"):
-        prepare("flovers", tmp_path)
     with pytest.raises(sets.SourceError, match="role 'dogs' is none of faces, flowers, landscapes, varied"):
         prepare("scenes", tmp_path, role="dogs")
     with pytest.raises(sets.SourceError, match="limit of 0"):
@@ -457,7 +403,7 @@ def test_an_unknown_name_is_told_its_neighbor(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tgz", ".zip"])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+@pytest.mark.parametrize("share", [0.1, 0.8])
 def test_a_cut_archive_is_no_set(tmp_path, suffix, share):
     path = (write_zip if suffix == ".zip" else write_tar)(tmp_path / f"a{suffix}", PICTURES)
     data = path.read_bytes()
@@ -467,43 +413,35 @@ def test_a_cut_archive_is_no_set(tmp_path, suffix, share):
     assert not list(tmp_path.rglob("manifest.csv"))
 
 
-@pytest.mark.parametrize("extra", [0, 100])
-def test_a_tar_cut_between_members_is_no_set(tmp_path, extra):
+def test_a_tar_cut_between_members_is_no_set(tmp_path):
     path = write_tar(tmp_path / "a.tar", PICTURES)
     with tarfile.open(path) as archive:
         end = archive.getmembers()[30].offset
-    path.write_bytes(path.read_bytes()[: end + extra])
+    path.write_bytes(path.read_bytes()[:end])
     with pytest.raises(sets.SourceError, match=r"a\.tar: not a whole .* the mark at its end is missing"):
         prepare(path, tmp_path)
 
 
 def test_one_bad_member_is_rejected_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(sets, "MAX_BYTES", 2000)
-    content = PICTURES | {"huge.jpg": jpeg(1) + bytes(5000)}
-    for source in (write_tar(tmp_path / "a.tar", content), write_folder(tmp_path / "c", content)):
-        assert sets.rejects(prepare(source, tmp_path)) == [
-            ("huge.jpg", f"{len(content['huge.jpg']):,} bytes, more than 2,000")
-        ]
-    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
-        for name, data in content.items():
-            archive.writestr(name, data)
-    data = bytearray((tmp_path / "b.zip").read_bytes())
+    huge = {"huge.jpg": jpeg(1) + bytes(5000)}
+    why = f"{len(huge['huge.jpg']):,} bytes, more than 2,000"
+    for source in (write_tar(tmp_path / "a.tar", PICTURES | huge), write_folder(tmp_path / "c", PICTURES | huge)):
+        assert sets.rejects(prepare(source, tmp_path)) == [("huge.jpg", why)]
+    path = write_zip(tmp_path / "b.zip", PICTURES, zipfile.ZIP_STORED)
+    data = bytearray(path.read_bytes())
     data[data.index(PICTURES["set/005.jpg"]) + 300] ^= 255
-    (tmp_path / "b.zip").write_bytes(data)
-    assert [name for name, _ in sets.rejects(prepare(tmp_path / "b.zip", tmp_path))] == ["huge.jpg", "set/005.jpg"]
+    path.write_bytes(data)
+    assert [name for name, _ in sets.rejects(prepare(path, tmp_path))] == ["set/005.jpg"]
 
 
 def test_sets_that_are_not_prepared_are_refused(tmp_path):
     for call in (sets.digest, sets.describe, sets.rejects, lambda folder: sets.paths(folder, "train")):
-        with pytest.raises(sets.SourceError, match=f"{tmp_path} is not a prepared picture folder"):
+        with pytest.raises(sets.SourceError, match=f"{tmp_path}: not a prepared picture folder"):
             call(tmp_path)
     folder = prepare(write_folder(tmp_path / "one", {"a.jpg": jpeg(0)}), tmp_path)
-    with pytest.raises(sets.SourceError, match="split 'dev' is none of train, validation, test"):
+    with pytest.raises(sets.SourceError, match="none of its 1 pictures is in the split 'dev' .of train, validation"):
         sets.paths(folder, "dev")
-    (full,) = {row["split"] for row in rows(folder)}
-    for split in set(sets.SPLITS) - {full}:
-        with pytest.raises(sets.SourceError, match=f"none of its 1 pictures fell into the {split} split"):
-            sets.paths(folder, split)
 
 
 # Downloads, from a server on this machine
@@ -511,74 +449,53 @@ def test_sets_that_are_not_prepared_are_refused(tmp_path):
 
 @pytest.fixture
 def server(monkeypatch):
-    """Serves bytes from a dictionary, from where it is asked to; `cut` ends answers early. Yields (offer, handler)."""
+    """Serves an archive from where it is asked to; `cut` ends answers early, `log` keeps the starts."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        files, log, cut = {}, [], None
+        data, log, cut = b"", [], None
 
         def do_GET(self):
             start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
             self.log.append(start)
-            body = self.files[self.path][start:]
             self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(self.data) - start))
             self.end_headers()
-            self.wfile.write(body[: self.cut])
+            self.wfile.write(self.data[start:][: self.cut])
 
         def log_message(self, *_):
             pass
 
-    def offer(data, md5=None):
-        Handler.files["/flowers.tgz"] = data
-        address = f"http://127.0.0.1:{served.server_port}/flowers.tgz"
-        monkeypatch.setitem(sets.DOWNLOADS, "flowers", (address, md5 or hashlib.md5(data).hexdigest()))
-
     served = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    monkeypatch.setattr(sets, "FLOWERS", f"http://127.0.0.1:{served.server_port}/flowers.tgz")
     threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True).start()
-    yield offer, Handler
+    yield Handler
     served.shutdown()
     served.server_close()
 
 
-def test_a_download_goes_on_where_it_broke_off_is_checked_and_is_kept(tmp_path, server):
-    offer, handler = server
+def test_a_download_goes_on_where_it_broke_off_is_checked_and_is_kept(tmp_path, server, monkeypatch):
     noise = np.random.default_rng(0).bytes(400_000)  # of which no part is kept in the memory that a reader fills
-    data = write_tar(tmp_path / "a.tgz", PICTURES | {"noise": noise}).read_bytes()
-    offer(data)
-    handler.cut = len(data) // 3
-    with pytest.raises(sets.SourceError, match="flowers: cannot download .*Error.; try again"):
+    server.data = write_tar(tmp_path / "a.tgz", PICTURES | {"noise": noise}).read_bytes()
+    with pytest.raises(sets.SourceError, match="flowers: cannot download .*hash.*try again"):
+        prepare("flowers", tmp_path)
+    assert everything_in(tmp_path / "data") == ["processed", "raw"], "of another checksum, so removed"
+    monkeypatch.setattr(sets, "FLOWERS_MD5", hashlib.md5(server.data).hexdigest())
+    server.cut = third = len(server.data) // 3
+    with pytest.raises(sets.SourceError, match="flowers: cannot download .*; try again"):
         prepare("flowers", tmp_path)
     assert not list((tmp_path / "data").rglob("*.csv"))
-    handler.cut = None
+    server.cut = None
     assert len(rows(prepare("flowers", tmp_path))) == len(PICTURES)
-    first, second = handler.log
-    assert first == 0 and len(data) // 3 - 2**16 <= second <= len(data) // 3
-    assert everything_in(tmp_path / "data" / "raw") == ["flowers.tgz"]
-    assert (tmp_path / "data" / "raw" / "flowers.tgz").read_bytes() == data
+    assert third - 2**16 <= server.log[-1] <= third
+    assert (tmp_path / "data" / "raw" / "flowers.tgz").read_bytes() == server.data
     assert len(rows(prepare("flowers", tmp_path, limit=5))) == 5
-    assert len(handler.log) == 2, "kept, not fetched again"
-
-
-def test_a_wrong_checksum_is_refused_and_removed(tmp_path, server):
-    offer, handler = server
-    offer(b"an error page", md5="0" * 32)
-    with pytest.raises(sets.SourceError, match="does not have md5 0000"):
-        prepare("flowers", tmp_path)
-    assert everything_in(tmp_path / "data") == ["processed", "raw"]
-    # The end of another file is not taken for this one's.
-    data = write_tar(tmp_path / "a.tgz", PICTURES).read_bytes()
-    offer(data)
-    write_folder(tmp_path / "data" / "raw", {"flowers.tgz.part": b"of another file"})
-    with pytest.raises(sets.SourceError, match="does not have md5"):
-        prepare("flowers", tmp_path)
-    assert len(rows(prepare("flowers", tmp_path))) == len(PICTURES)
+    assert len(server.log) == 3, "kept, not fetched again"
 
 
 def test_offline_says_where_to_put_the_file(tmp_path, monkeypatch):
-    monkeypatch.setitem(sets.DOWNLOADS, "flowers", ("http://127.0.0.1:1/flowers.tgz", "0123"))
+    monkeypatch.setattr(sets, "FLOWERS", "http://127.0.0.1:1/flowers.tgz")
     where = tmp_path / "data" / "raw"
-    told = rf"flowers: cannot download .*ConnectionError.*put the file .md5 0123. at {where}/flowers\.tgz"
-    with pytest.raises(sets.SourceError, match=told):
+    with pytest.raises(sets.SourceError, match=rf"flowers: cannot download .*refused.*put .* at {where}/flowers\.tgz"):
         prepare("flowers", tmp_path)
     with pytest.raises(sets.SourceError, match=rf"celeba .*put it at {where}/img_align_celeba\.zip"):
         prepare("celeba", tmp_path)

@@ -1,8 +1,6 @@
 """Frames of videos that the tests encode: a number in the pixels of each tells which frame was taken."""
 
-import collections
 import csv
-import hashlib
 import os
 import struct
 from fractions import Fraction
@@ -10,6 +8,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange, Colorspace
 
 from colorlib.data import files, sets, video
 
@@ -29,20 +28,21 @@ def number_in(picture, threshold=127):
     return int(digits @ (1 << np.arange(8)))
 
 
-def film(path, pictures, *, times=None, codec="libx264", pixels="yuv420p", tags=(), options=(), **muxer):
+def film(path, pictures, *, times=None, codec="libx264", pixels="yuv420p", tags=None, tagged=True, options=(), **muxer):
     """Encodes pictures, 10 a second or at `times` in milliseconds, and returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(path, "w", **muxer) as container:
         stream = container.add_stream(codec, rate=10, options=dict(options))
         stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], pixels
         stream.codec_context.time_base = Fraction(1, 1000)
-        for name, value in dict(tags).items():
+        for name, value in (tags or {}).items() if tagged else ():
             setattr(stream.codec_context, name, value)
         for index, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture)
             if tags:
-                how = {"dst_colorspace": dict(tags)["colorspace"], "dst_color_range": dict(tags)["color_range"]}
+                how = {"dst_colorspace": tags["colorspace"], "dst_color_range": tags["color_range"]}
                 frame = frame.reformat(format=pixels, **how)
+                frame.colorspace = tags["colorspace"] if tagged else 2
             frame.pts, frame.time_base = times[index] if times is not None else 100 * index, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -73,24 +73,24 @@ def prepare(source, folder, **options):
 
 
 @pytest.mark.parametrize(
-    ("file", "codec"),
-    [("a.mp4", "libx264"), ("a.m4v", "mpeg4"), ("a.mov", "libx264"), ("a.MKV", "libx264"), ("a.webm", "libvpx-vp9")],
+    ("file", "codec", "options"),
+    [
+        ("a.mp4", "libx264", {}),
+        ("a.avi", "mpeg4", {"bf": "2"}),  # frames out of order
+        ("a.MKV", "libx264", {}),
+        ("a.webm", "libvpx-vp9", {}),
+    ],
 )
-def test_a_constant_rate_gives_every_twentieth_frame(tmp_path, file, codec):
-    path = film(tmp_path / file, [coded(index) for index in range(45)], codec=codec)
+def test_a_constant_rate_gives_every_twentieth_frame_or_as_asked(tmp_path, file, codec, options):
+    path = film(tmp_path / file, [coded(index) for index in range(45)], codec=codec, options=options)
     assert numbers(path) == [(0, 0), (2, 20), (4, 40)]
     assert video.count(path) == 3
+    assert numbers(path, every=0.3) == [(3 * k / 10, 3 * k) for k in range(15)]
+    with pytest.raises(ValueError, match="there must be time between two"):
+        numbers(path, every=0)
 
 
-def test_other_steps_are_exact_also_with_frames_out_of_order(tmp_path):
-    film(tmp_path / "a.avi", [coded(index) for index in range(30)], codec="mpeg4", options={"bf": "2"})
-    assert numbers(tmp_path / "a.avi", every=0.5) == [(k / 2, 5 * k) for k in range(6)]
-    film(tmp_path / "a.mp4", [coded(index) for index in range(30)])
-    assert numbers(tmp_path / "a.mp4", every=0.1) == [(k / 10, k) for k in range(30)]
-
-
-@pytest.mark.parametrize("file", ["a.mp4", "a.mkv"])
-@pytest.mark.parametrize("start", [0, 5000])
+@pytest.mark.parametrize(("file", "start"), [("a.mp4", 0), ("a.mkv", 5000)])
 def test_a_variable_rate_gives_the_frame_shown_at_each_time(tmp_path, file, start):
     gaps = np.random.default_rng(start).choice([20, 40, 130, 700], 58)
     times = np.concatenate([[0], np.cumsum(gaps)])
@@ -106,48 +106,25 @@ def test_a_variable_rate_gives_the_frame_shown_at_each_time(tmp_path, file, star
     assert len({number for _, number in expected}) > 10
 
 
-def test_a_picture_that_stays_is_taken_once_and_the_time_goes_on(tmp_path):
-    path = film(tmp_path / "a.mkv", [coded(index) for index in range(4)], times=[0, 2100, 9000, 10_900])
-    assert numbers(path) == [(0, 0), (4, 1), (10, 2)]
-
-
-@pytest.mark.parametrize("count", [1, 5, 19])
-def test_a_video_shorter_than_the_step_gives_its_first_frame(tmp_path, count):
-    assert numbers(film(tmp_path / "a.mp4", [coded(7 + index) for index in range(count)])) == [(0, 7)]
-
-
-@pytest.mark.parametrize("every", [0, -2, float("nan"), float("inf")])
-def test_a_step_without_time_is_refused(tmp_path, every):
-    path = film(tmp_path / "a.mp4", [coded(0)])
-    with pytest.raises(ValueError, match=r"there must be time between two|Invalid literal"):
-        next(video.frames(path, every=every))
-
-
 # What it looks like
 
 
-@pytest.mark.parametrize("space", [av.video.reformatter.Colorspace.ITU601, av.video.reformatter.Colorspace.ITU709])
-@pytest.mark.parametrize("span", [av.video.reformatter.ColorRange.MPEG, av.video.reformatter.ColorRange.JPEG])
-@pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le"])
-def test_colors_are_those_that_were_filmed(tmp_path, space, span, pixels):
-    tags = {"colorspace": space, "color_range": span}
-    path = film(tmp_path / "a.mp4", [STRIPES] * 3, pixels=pixels, tags=tags, options={"crf": "4"})
+@pytest.mark.parametrize(
+    ("space", "span", "pixels", "tagged", "height"),
+    [
+        ("ITU601", "MPEG", "yuv420p", True, 48),
+        ("ITU709", "JPEG", "yuv420p", True, 48),
+        ("ITU709", "MPEG", "yuv420p10le", True, 48),
+        ("ITU601", "MPEG", "yuv420p", False, 48),
+        ("ITU709", "MPEG", "yuv420p", False, 640),  # what is tall is taken for high definition
+    ],
+)
+def test_colors_are_those_that_were_filmed(tmp_path, space, span, pixels, tagged, height):
+    stripes = np.ascontiguousarray(np.broadcast_to(STRIPES[:1], (height, *STRIPES.shape[1:])))
+    tags = {"colorspace": Colorspace[space], "color_range": ColorRange[span]}
+    path = film(tmp_path / "a.mp4", [stripes] * 3, pixels=pixels, tags=tags, tagged=tagged, options={"crf": "4"})
     ((_, picture),) = video.frames(path)
-    assert picture.dtype == np.uint8 and picture.shape == STRIPES.shape
-    assert np.abs(picture[24, 8::16].astype(int) - COLORS).max() <= 4
-
-
-@pytest.mark.parametrize(("height", "space"), [(48, "ITU601"), (640, "ITU709")])
-def test_untagged_colors_follow_the_size(tmp_path, height, space):
-    picture = np.broadcast_to(STRIPES[:1], (height, *STRIPES.shape[1:]))
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture)).reformat(format="yuv420p", dst_colorspace=space)
-    frame.colorspace, frame.pts, frame.time_base = 2, 0, Fraction(1, 10)
-    with av.open(tmp_path / "a.mp4", "w") as container:
-        stream = container.add_stream("libx264", rate=10, options={"crf": "4"})
-        stream.height, stream.width, stream.pix_fmt = height, 96, "yuv420p"
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    ((_, picture),) = video.frames(tmp_path / "a.mp4")
+    assert picture.dtype == np.uint8 and picture.shape == stripes.shape
     assert np.abs(picture[24, 8::16].astype(int) - COLORS).max() <= 4
 
 
@@ -159,13 +136,8 @@ def display_matrix(a, b, c, d):
     ("matrix", "upright"),
     [
         ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),  # a phone held upright: a quarter turn clockwise
-        ((0, -1, 1, 0), lambda picture: np.rot90(picture, 1)),
-        ((-1, 0, 0, -1), lambda picture: np.rot90(picture, 2)),
         ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),  # mirrored, as some front cameras
-        ((1, 0, 0, -1), lambda picture: picture[::-1]),
-        ((0, 1, 1, 0), lambda picture: picture.swapaxes(0, 1)),
         ((0, -1, -1, 0), lambda picture: np.rot90(picture, 2).swapaxes(0, 1)),
-        ((0, 0, 0, 0), lambda picture: picture),  # nonsense
     ],
 )
 def test_a_turned_or_mirrored_video_comes_out_upright(tmp_path, matrix, upright):
@@ -190,8 +162,7 @@ def test_what_is_no_video_says_why(tmp_path, monkeypatch):
     whole = (tmp_path / "good.mp4").read_bytes()
     film(tmp_path / "hdr.mp4", [coded(0)], tags={"colorspace": 9, "color_range": 1, "color_trc": 18})
     for name, data, why in [
-        ("zero.mp4", b"", "the file is empty"),
-        ("text.mp4", b"dear diary\n" * 99, "not a video, or cut off"),
+        ("zero.mp4", b"", "not a video, or cut off"),
         ("cut.mp4", whole[: len(whole) // 2], "not a video, or cut off"),  # its table of frames comes last
         ("codec.mp4", whole.replace(b"avc1", b"xqz9"), "no video in it that could be decoded"),
         ("list.mp4", b"ffconcat version 1.0\nfile good.mp4\n", "not a video"),  # FFmpeg would follow it
@@ -206,7 +177,7 @@ def test_what_is_no_video_says_why(tmp_path, monkeypatch):
     assert reason(tmp_path / "good.mp4") == "3,072 pixels are more than the 3,000 allowed"
 
 
-@pytest.mark.parametrize(("file", "lost"), [("a.mp4", 60), ("a.mp4", 5000), ("a.mkv", 60), ("a.mkv", 1000)])
+@pytest.mark.parametrize(("file", "lost"), [("a.mp4", 5000), ("a.mkv", 60)])
 def test_of_a_video_damaged_half_way_the_frames_before_are_kept(tmp_path, file, lost):
     noise = np.random.default_rng(0).integers(0, 64, (60, HEIGHT, WIDTH, 3), np.uint8)
     pictures = [coded(index) // 2 + noise[index] for index in range(60)]
@@ -246,9 +217,9 @@ def test_odd_names_and_labels_do_no_harm(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def speakers(tmp_path_factory):
-    """Twelve speakers, of all three splits, with two videos of 5 seconds each, and three files that are no videos."""
+    """Eight speakers with two videos of 5 seconds each, and three files that are no videos."""
     folder = tmp_path_factory.mktemp("videos")
-    for speaker in range(5, 17):
+    for speaker in range(5, 13):
         own = np.kron(np.random.default_rng(speaker).choice([-1, 1], (8, 8)), np.full((6, 8), 30))[..., None]
         for clip in range(2):
             pictures = [coded(100 * clip + index) // 2 + 7 * (speaker // 2) + own for index in range(50)]
@@ -264,43 +235,18 @@ def speakers(tmp_path_factory):
 def test_a_folder_of_videos_becomes_a_picture_set(speakers, tmp_path):
     folder = prepare(speakers, tmp_path)
     found = {row["source"]: row for row in rows(folder)}
-    names = [f"id{s:05}/video{c}/00001.mp4@{t:07.1f}s" for s in range(5, 17) for c in range(2) for t in (0, 2, 4)]
+    names = [f"id{s:05}/video{c}/00001.mp4@{t:07.1f}s" for s in range(5, 13) for c in range(2) for t in (0, 2, 4)]
     assert sorted(found) == [*names, "single.final.mkv@00000.0s"]
     assert sets.rejects(folder) == [
-        ("id00007/video0/00002.mp4", "the file is empty"),
+        ("id00007/video0/00002.mp4", "not a video, or cut off (known: MP4, MOV, Matroska, WebM, AVI)"),
         ("id00008/notes.MP4", "not a video, or cut off (known: MP4, MOV, Matroska, WebM, AVI)"),
     ]
     clip = speakers / "id00005" / "video0" / "00001.mp4"
     for name, (_, frame) in zip(names[:3], video.frames(clip), strict=True):
         assert np.abs(files.load(folder / found[name]["file"]).astype(int) - frame).mean() < 4
-        assert found[name]["file"].startswith(f"pictures/{hashlib.sha256(frame.tobytes()).hexdigest()[:16]}-")
-    splits = collections.defaultdict(set)
     for row in found.values():
         assert row["group"] == row["source"].split("/")[0].replace(".final.mkv@00000.0s", ".final")
-        splits[row["group"]].add(row["split"])
-    assert all(split == {sets.split_of(speaker)} for speaker, split in splits.items())
-    assert set.union(*splits.values()) == set(sets.SPLITS)
-
-
-def test_a_speaker_with_a_frame_of_another_joins_it(speakers, tmp_path):
-    both = tmp_path / "both"
-    for path in speakers.rglob("video*/00001.mp4"):
-        (both / path.relative_to(speakers)).parent.mkdir(parents=True, exist_ok=True)
-        os.link(path, both / path.relative_to(speakers))
-    _, frame = next(video.frames(speakers / "id00009" / "video1" / "00001.mp4"))
-    film(both / "id00003" / "a.mp4", [np.zeros_like(frame)] * 20 + [np.ascontiguousarray(frame[:, ::-1])])
-    film(both / "id00002" / "a.mp4", [np.zeros_like(frame)] * 20)  # black, as id00003 begins: no likeness
-    before = {row["source"]: row for row in rows(prepare(speakers, tmp_path))}
-    after = {row["source"]: row for row in rows(prepare(both, tmp_path))}
-    assert {row["group"] for name, row in after.items() if name.startswith(("id00003", "id00009"))} == {"id00003"}
-    assert after["id00002/a.mp4@00000.0s"]["group"] == "id00002"
-    assert all(after[name] == before[name] for name in after if name in before and not name.startswith("id00009"))
-
-
-def test_the_same_videos_give_the_same_bytes(speakers, tmp_path):
-    first, again = prepare(speakers, tmp_path), prepare(speakers, tmp_path / "elsewhere")
-    for path in first.rglob("*.*"):
-        assert (again / path.relative_to(first)).read_bytes() == path.read_bytes()
+        assert row["split"] == sets.split_of(row["group"])
 
 
 def test_a_limit_takes_frames_of_many_speakers(speakers, tmp_path):
@@ -310,11 +256,14 @@ def test_a_limit_takes_frames_of_many_speakers(speakers, tmp_path):
     expected = set(sorted(promised, key=sets.name_hash)[:20]) & set(files)
     some = rows(prepare(speakers, tmp_path, limit=20))
     assert {row["source"]: row["file"] for row in some} == {name: files[name] for name in expected}
-    assert len({row["group"] for row in some}) >= 8
+    assert len({row["group"] for row in some}) >= 6
     assert len(rows(prepare(speakers, tmp_path, limit=1000))) == len(files)
 
 
-def test_an_absurd_length_is_not_believed(tmp_path):
+def test_a_header_without_a_length_or_an_absurd_one_is_not_believed(tmp_path):
+    live = film(tmp_path / "live" / "a.mkv", [coded(index) for index in range(50)], container_options={"live": "1"})
+    assert video.count(live) == 1
+    assert len(rows(prepare(live.parent, tmp_path))) == 3
     path = film(tmp_path / "a.mkv", [coded(index) for index in range(25)])
     data = path.read_bytes()
     place = data.index(bytes.fromhex("448988")) + 3  # Duration, a double, in milliseconds
@@ -322,16 +271,3 @@ def test_an_absurd_length_is_not_believed(tmp_path):
     path.write_bytes(data[:place] + struct.pack(">d", 1e15) + data[place + 8 :])
     assert video.count(path) == 43_200
     assert numbers(path) == [(0, 0), (2, 20)]
-
-
-def test_a_header_without_a_length_loses_no_frames(tmp_path):
-    path = tmp_path / "live" / "a.mkv"
-    film(path, [coded(index) for index in range(50)], container_options={"live": "1"})
-    assert video.count(path) == 1
-    assert len(rows(prepare(path.parent, tmp_path))) == 3
-
-
-def test_videos_beside_pictures_are_left_out(tmp_path):
-    film(tmp_path / "phone" / "a.mov", [coded(0)])
-    files.save(coded(1), tmp_path / "phone" / "a.jpg")
-    assert [row["source"] for row in rows(prepare(tmp_path / "phone", tmp_path))] == ["a.jpg"]

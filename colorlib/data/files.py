@@ -4,11 +4,9 @@ Nothing else in the package opens a foreign picture, so what is hard about them 
 tags, 16 bits, alpha, broken data) is decided here once.
 """
 
-import errno
 import io
 import json
 import os
-import re
 import struct
 import threading
 import warnings
@@ -27,20 +25,18 @@ MAX_PIXELS = 150_000_000
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # of Pillow's, below that
 
 _SAVE_OPTIONS = {
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".png": ("PNG", {}),
-    ".webp": ("WEBP", {"quality": 95}),
-    ".tif": ("TIFF", {"compression": "tiff_lzw"}),
-    ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
-    ".bmp": ("BMP", {}),
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "PNG": {},
+    "WEBP": {"quality": 95},
+    "TIFF": {"compression": "tiff_lzw"},
+    "BMP": {},
 }
 _PHOTOMETRIC = 262  # TIFF tag
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
 # What Pillow's readers raise on damaged data, found by feeding them damaged files.
 _DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, OverflowError, RuntimeError,
-    struct.error, zlib.error,
+    struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 
@@ -59,19 +55,16 @@ class ImageError(ValueError):
 def load(path_or_bytes, name=None):
     """Reads a picture of any kind as upright sRGB: uint8 (H, W, 3), 0-255.
 
-    The EXIF orientation is applied and an ICC profile is converted to sRGB (relative colorimetric).
-    Transparency is laid over white. Integer grey of more than 8 bits is scaled from 0-65535; float grey from
-    0-1, or from 0-255 where a value exceeds 2. Of several frames or pages the first counts. Color of 16 bits
-    keeps its high byte, as Pillow reads it.
-
-    A file whose data end early is refused. Damage that still decodes to full size cannot be told from a
-    picture, and loads.
+    The EXIF orientation is applied and an ICC profile converted to sRGB (relative colorimetric). Transparency is
+    laid over white. Integer grey of more than 8 bits is scaled from 0-65535; float grey from 0-1, or from 0-255
+    where a value exceeds 2. Color of 16 bits keeps its high byte. Of several frames or pages the first counts.
+    Damage that still decodes to full size cannot be told from a picture, and loads.
 
     Raises `ImageError`, naming the file (or `name`) and the reason: missing, empty, no picture, truncated, more
     than `MAX_PIXELS` pixels, a color profile that cannot be applied, or values without a known scale.
     """
-    if isinstance(path_or_bytes, bytes | bytearray | memoryview):
-        data, name = bytes(path_or_bytes), name or "picture"
+    if isinstance(path_or_bytes, bytes):
+        data, name = path_or_bytes, name or "picture"
     else:
         name = name or str(path_or_bytes)
         try:
@@ -83,7 +76,7 @@ def load(path_or_bytes, name=None):
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if (pixels := image.width * image.height) > MAX_PIXELS:
-                raise ImageError(name, _too_large(pixels, f"{image.width} x {image.height} = "))
+                raise ImageError(name, f"{pixels:,} pixels are more than the {MAX_PIXELS:,} allowed")
             image.load()
             image.getexif()  # reads it; without its bytes, exif_transpose does not write it anew, which may fail
             for place in ("exif", "Raw profile type exif"):
@@ -92,17 +85,11 @@ def load(path_or_bytes, name=None):
             return np.array(_over_white(image))
     except ImageError:
         raise
-    except Image.DecompressionBombError as error:  # Pillow's own limit: only its message holds the size
-        raise ImageError(name, _too_large(int(re.search(r"\d+", str(error))[0]))) from error
     except UnidentifiedImageError as error:
         reason = f"not a picture, or cut off in its header (known: {', '.join(FORMATS)})"
         raise ImageError(name, reason) from error
     except _DAMAGE as error:
         raise ImageError(name, str(error) or type(error).__name__) from error
-
-
-def _too_large(pixels, sides=""):
-    return f"{sides}{pixels:,} pixels are more than the {MAX_PIXELS:,} allowed"
 
 
 def _over_white(image):
@@ -155,10 +142,7 @@ def _to_srgb(image, profile):
 
 
 def save(array, path):
-    """Writes uint8 (H, W, 3) or (H, W) in the suffix's format, whole or not at all.
-
-    Raises `ImageError` as `encode` does, and OSError naming `path` where the disk refuses.
-    """
+    """Writes uint8 (H, W, 3) or (H, W) in the suffix's format. Whole or not at all, raises: see `encode`, `write`."""
     write(path, encode(array, Path(path).suffix, path))
 
 
@@ -168,16 +152,16 @@ def encode(array, suffix, name="picture"):
     Raises `ImageError` for a suffix it cannot write or an array of another kind.
     """
     array = np.asarray(array)
-    if suffix.lower() not in _SAVE_OPTIONS:
+    kind = Image.registered_extensions().get(suffix.lower())
+    if kind not in _SAVE_OPTIONS:
         reason = f"cannot write a picture as {suffix or 'no suffix'} (known: {', '.join(_SAVE_OPTIONS)})"
         raise ImageError(str(name), reason)
     if array.dtype != np.uint8 or not array.size or array.ndim < 2 or array.shape[2:] not in ((), (3,)):
         reason = f"a picture is uint8 (H, W, 3) or (H, W), not {array.dtype} {array.shape}"
         raise ImageError(str(name), reason)
-    kind, options = _SAVE_OPTIONS[suffix.lower()]
     encoded = io.BytesIO()
-    Image.fromarray(array).save(encoded, kind, **options)
-    return encoded.getbuffer()
+    Image.fromarray(array).save(encoded, kind, **_SAVE_OPTIONS[kind])
+    return encoded.getvalue()
 
 
 def fit(picture, size):
@@ -209,9 +193,8 @@ def _resize(picture, height, width):
 def write(path, content):
     """Writes bytes, or text as UTF-8, beside `path` and renames it there; makes missing folders. Returns the path.
 
-    Where that fails, what stood there before stays and no part is left. The content is on the disk before the name
-    changes, so a power cut leaves the old file or the new one. Raises OSError naming `path` (not the file beside it)
-    where the disk refuses: full, read-only, not permitted, or a file where a folder should be.
+    Whole or not at all: where that fails, or at a power cut, what stood there before stays. Raises OSError naming
+    `path` where the disk refuses: full, read-only, not permitted, or a file where a folder should be.
     """
     path = Path(path)
     # A name of its own for each thread of each process: the last one to finish wins, and none mixes with another.
@@ -223,12 +206,12 @@ def write(path, content):
             with beside.open("wb") as file:
                 file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(file.fileno())  # on the disk before the name changes
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:
-        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
+        raise OSError(error.errno, error.strerror, str(path)) from error
     return path
 
 

@@ -11,19 +11,15 @@ picture passes `files.load` once, each video of a folder of videos `video.frames
 
 Files are named after their content, so the first n of the sorted paths are a fair sample.
 
-**Splits.** A picture's split follows from the name of its group alone. The group is the hash of its content; for a
-frame it is the speaker. Groups with pictures that look alike, as they are or mirrored, become one group under the
-lowest of their names. So a photograph that was saved twice is in one split only.
+**Splits.** A picture's split follows from the name of its group alone: the hash of its content; for a frame the
+speaker. Groups with pictures that look alike, as they are or mirrored, become one under the lowest of their names.
 
 **FOLDER::NAME.** Two sets may hold the same photograph. `my-sets::faces` is my-sets/faces.tar (or .zip, or a folder),
-grouped together with all other sets in my-sets: each is prepared alone, then look-alikes across sets share a group.
-The result has tables of its own and a link to the pictures. Only pictures with a look-alike in another set may stand
-in another split than alone. Use it whenever a model meets more than one set.
+whose pictures share groups with look-alikes in any other set of my-sets. Use it whenever a model meets more than one
+set. The result has tables of its own and a link to the pictures.
 
 A folder without pictures may hold videos, <speaker>/<video>/<clip>.mp4 or deeper, or <speaker>.mp4. Their frames are
 named <speaker>/<video>/<clip>.mp4@00002.0s. Videos beside pictures are left out: phones keep both of one moment.
-
-Archives are read, never unpacked, so a member named /etc/x.jpg or ../x.jpg is harmless: its name is a label.
 """
 
 import collections
@@ -36,9 +32,9 @@ import io
 import itertools
 import json
 import os
-import secrets
 import shutil
 import tarfile
+import tempfile
 import time
 import zipfile
 import zlib
@@ -52,20 +48,16 @@ from tqdm import tqdm
 
 from colorlib.data import files
 
-NAMES = {
-    "scenes": "painted from a seed, any number; the role picks the kind; needs no network",
-    "flowers": "Oxford 102 Flowers, 8,189 pictures, 345 MB to download",
-    "celeba": "CelebA aligned faces, 202,599 pictures, to be downloaded by hand",
-}
-_FLOWERS = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz"
-DOWNLOADS = {"flowers": (_FLOWERS, "52808999861908f626f3c1f4e79d11fa")}  # name -> address, md5
+# Painted from a seed, any number; Oxford 102 Flowers, 345 MB to download; CelebA, to be downloaded by hand.
+NAMES = ("scenes", "flowers", "celeba")
+FLOWERS = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/102flowers.tgz"
+FLOWERS_MD5 = "52808999861908f626f3c1f4e79d11fa"
 CELEBA = "img_align_celeba.zip"
 CELEBA_PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
-TIMEOUT = 30  # seconds without a byte of a download
 ROLES = ("faces", "flowers", "landscapes", "varied")
 SPLITS = {"train": 0.75, "validation": 0.85, "test": 1.0}  # upper bounds of a group's hash in [0, 1)
-# Bits of 512 in which pictures that look alike may differ. Of 32,591 photographs 24 pairs are that near: 23 show one
-# moment, one two seas. At 80 bits 26 of 36 pairs do. Copies that were only compressed or halved are at most 62 apart.
+# Bits of 512 in which pictures that look alike may differ. Of 32,591 photographs 24 pairs are that near, 23 of them of
+# one moment; at 80 bits 26 of 36 pairs. Copies that were only compressed or halved are at most 62 apart.
 ALIKE = 70
 SHORT_SIDE = 256
 MIN_SIDE = 16  # what is smaller holds nothing to learn from once enlarged
@@ -87,14 +79,12 @@ class SourceError(ValueError):
 def prepare(source, *, role, limit=None, folder=Path("data/processed")):
     """Builds the clean picture folder of a source and returns its path; one built before is returned at once.
 
-    `source` is a name in NAMES, a path (write ./flowers for a folder of that name) or FOLDER::NAME. `role` is what
-    the pictures serve as; it picks the kind of "scenes" and nothing else. `limit` takes at most so many files, or
-    frames of videos, chosen by a hash of their names: fair to sources sorted by class. Downloads go to `raw` beside
-    `folder`.
+    `source` is a name in NAMES, a path (write ./flowers for a folder of that name) or FOLDER::NAME. `role` picks the
+    kind of "scenes" and nothing else. `limit` takes at most so many files, or frames of videos, chosen by a hash of
+    their names: fair to sources sorted by class. Downloads go to `raw` beside `folder`.
 
-    The set is built beside and renamed: whole or not at all; one that is not whole any more is built again. The same
-    source gives the same bytes of manifest. Raises SourceError for a source that is unknown, missing, unreadable or
-    without a usable picture, a download that fails, and a disk that fills up.
+    Whole or not at all; a set that is not whole any more is built again. Raises SourceError for a source that is
+    unknown, missing, unreadable or without a usable picture, a download that fails, and a disk that fills up.
     """
     if role not in ROLES:
         raise SourceError(f"role {role!r} is none of {', '.join(ROLES)}")
@@ -133,12 +123,11 @@ def split_of(group):
 
 def paths(folder, split):
     """Lists the pictures of a split of a prepared folder, sorted. Raises SourceError if none, or it is not whole."""
-    if split not in SPLITS:
-        raise SourceError(f"split {split!r} is none of {', '.join(SPLITS)}")
     rows = _rows(folder, "manifest.csv")
-    found = sorted(Path(folder) / row["file"] for row in rows if row["split"] == split)
+    found = [Path(folder) / row["file"] for row in rows if row["split"] == split]
     if not found:
-        raise SourceError(f"{folder}: none of its {len(rows)} pictures fell into the {split} split; add more")
+        known = ", ".join(SPLITS)
+        raise SourceError(f"{folder}: none of its {len(rows)} pictures is in the split {split!r} (of {known})")
     return found
 
 
@@ -162,8 +151,7 @@ def rejects(folder):
 def difference_hash(picture):
     """What uint8 (H, W, 3) looks like: bool (32, 16), where its lightness grows between places of a 16 x 16 grid.
 
-    16 rows compare left and right, towards the middle of the picture, so that mirroring only turns the columns around;
-    16 rows compare above and below.
+    The first 16 rows compare towards the middle, so that mirroring only turns the columns around; the others downwards.
     """
     grey = Image.fromarray(picture).convert("L")
     wide, high = (np.asarray(grey.resize(size, Image.Resampling.LANCZOS)) for size in ((17, 16), (16, 17)))
@@ -174,9 +162,8 @@ def difference_hash(picture):
 def join_alike(rows, hashes):
     """Gives rows of a manifest one group and split where their hashes, bool (N, 32, 16), are at most ALIKE bits apart.
 
-    Mirrored pictures count, and so does a likeness through a third. The group takes the lowest of its members' names;
-    a picture like no other keeps its own. Returns new rows. 32,000 pictures take about 10 seconds, twice as many four
-    times that.
+    Mirrored pictures count, and so does a likeness through a third. The group takes the lowest of its members' names.
+    Returns new rows. 32,000 pictures take about 10 seconds, twice as many four times that.
     """
     names, group = np.unique([row["group"] for row in rows], return_inverse=True)
     signs = np.where(hashes, np.float32(1), np.float32(-1))
@@ -192,8 +179,7 @@ def join_alike(rows, hashes):
                 graph = coo_array((np.ones(len(left)), (left, right)), shape=(len(names), len(names)))
                 _, cluster = connected_components(graph, directed=False)
                 group = np.unique(cluster, return_index=True)[1][cluster[group]]  # the first: names are sorted
-    joined = zip(rows, names[group].tolist(), strict=True)
-    return [row | {"group": name, "split": split_of(name)} for row, name in joined]
+    return [row | {"group": str(name), "split": split_of(name)} for row, name in zip(rows, names[group], strict=True)]
 
 
 def _key(*identity):
@@ -206,21 +192,19 @@ def _made(final, source, fill, *arguments):
         return final
     if final.exists():
         print(f"{final} is not whole; preparing it again")
-    beside = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
     try:
         for leftover in final.parent.glob(".*.part"):  # of builds that were killed; none takes a day
             if leftover.stat().st_mtime < time.time() - 86400:
                 shutil.rmtree(leftover, ignore_errors=True)
-        beside.mkdir(parents=True)
-        fill(beside, source, *arguments)
-        if not _is_whole(final):  # else another process was quicker, and its folder stays
-            shutil.rmtree(final, ignore_errors=True)
-            beside.rename(final)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=final.parent, prefix=".", suffix=".part") as beside:
+            (made := Path(beside, "set")).mkdir()
+            fill(made, source, *arguments)
+            if not _is_whole(final):  # else another process was quicker, and its folder stays
+                shutil.rmtree(final, ignore_errors=True)
+                made.rename(final)
     except OSError as error:
-        message = f"cannot prepare {source} in {final}: {error}; nothing unfinished was kept"
-        raise SourceError(message) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        raise SourceError(f"cannot prepare {source} in {final}: {error}; nothing unfinished was kept") from error
     return final
 
 
@@ -240,8 +224,8 @@ def _prepare_beside_others(sets, name, limit, folder):
     if limit is None:
         return final
     rows, rejected = _rows(final, "manifest.csv"), _rows(final, "rejects.csv")
-    chosen = dict(_choose([(row["source"], row) for row in rows + rejected], limit, source))
-    rows, rejected = ([row for row in table if row["source"] in chosen] for table in (rows, rejected))
+    chosen = [row for _, row in _choose([(row["source"], row) for row in rows + rejected], limit, source)]
+    rows, rejected = ([row for row in chosen if column in row] for column in ("file", "reason"))
     return _made(folder / f"{name}-{_key(key, limit)}", source, _link, final, rows, rejected)
 
 
@@ -254,8 +238,7 @@ def _link(target, _, other, rows, rejected):
 def _build(target, source, entries):
     """Cleans the entries in parallel into `target` and writes the tables; memory holds a few pictures at a time."""
     (target / "pictures").mkdir()
-    found, rejected = {}, []
-    workers = os.cpu_count() or 1
+    cleaned, workers = [], os.cpu_count() or 1
     count, entries = entries()
     with (
         contextlib.closing(entries),  # ends the processes that paint scenes, should this be interrupted
@@ -263,39 +246,38 @@ def _build(target, source, entries):
         tqdm(total=count, desc=f"preparing {source}", unit=" pictures", delay=2) as progress,
     ):
         while some := list(itertools.islice(entries, 8 * workers)):
-            for row, bits in pool.map(lambda entry: _store(target, *entry), some):
-                if bits is None:
-                    rejected.append(row)
-                else:
-                    found[row["file"]] = row, bits
+            for row in pool.map(lambda entry: _store(target, *entry), some):
+                cleaned.append(row)
                 progress.update()
-    rejected.sort(key=lambda row: row["source"])
+    rejected = sorted((row for row in cleaned if "reason" in row), key=lambda row: row["source"])
+    found = {row["file"]: row for row in cleaned if "file" in row}
     if not found:
-        first = f"{rejected[0]['source']}: {rejected[0]['reason']}"
+        first = "{source}: {reason}".format(**rejected[0])
         raise SourceError(f"{source}: none of its {len(rejected)} pictures is usable; the first: {first}")
-    rows, hashes = zip(*(found[file] for file in sorted(found)), strict=True)
-    _write_tables(target, join_alike(rows, np.stack(hashes)), rejected, np.stack(hashes))
+    rows = [found[file] for file in sorted(found)]
+    hashes = np.stack([row.pop("hash") for row in rows])
+    _write_tables(target, join_alike(rows, hashes), rejected, hashes)
     os.sync()  # the pictures, all at once: one by one takes longer than cleaning them
 
 
 def _store(target, name, content, group=None):
-    """Cleans and writes one picture: (its row of the manifest, its hash), or (its row of the rejects, None)."""
+    """Cleans and writes one picture: its row of the manifest with its "hash", or its row of the rejects."""
     try:
         if isinstance(content, files.ImageError):
             raise content
-        painted = isinstance(content, np.ndarray)
-        picture = files.shrink(content if painted else files.load(content, name), SHORT_SIDE)
+        picture = files.load(content, name) if isinstance(content, bytes) else content  # painted, or of a video
+        picture = files.shrink(picture, SHORT_SIDE)
         height, width = picture.shape[:2]
         if min(height, width) < MIN_SIDE:
             raise files.ImageError(name, f"{width} x {height} pixels: a side is below {MIN_SIDE}")
     except files.ImageError as error:
-        return {"source": name, "reason": " ".join(error.reason.split())}, None
-    own = hashlib.sha256(content.tobytes() if painted else content).hexdigest()
+        return {"source": name, "reason": " ".join(error.reason.split())}
+    own = hashlib.sha256(bytes(content)).hexdigest()
     # Exact duplicates share the first part; the second keeps their files apart.
     file = f"pictures/{own[:16]}-{name_hash(name)[:6]}.jpg"
     (target / file).write_bytes(files.encode(picture, ".jpg"))
-    row = dict(zip(_COLUMNS, (file, group or own, "", width, height, name), strict=True))
-    return row, difference_hash(picture)
+    size = {"width": width, "height": height}
+    return {"file": file, "group": group or own, **size, "source": name, "hash": difference_hash(picture)}
 
 
 def _write_tables(target, rows, rejected, hashes=None):
@@ -304,9 +286,10 @@ def _write_tables(target, rows, rejected, hashes=None):
     if hashes is not None:
         np.save(packed := io.BytesIO(), np.packbits(hashes, axis=-1))
         tables["hashes.npy"] = packed.getvalue()
+    sums = {}
     for name, content in tables.items():
         files.write(target / name, content)
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()}
+        sums[name] = hashlib.sha256(content).hexdigest()
     files.write_json({"pictures": len(rows), "sha256": sums}, target / "set.json")
 
 
@@ -320,14 +303,12 @@ def _csv(columns, rows):
 def _table(folder, name):
     """Reads a table of a prepared folder as bytes; raises SourceError unless they are what was written."""
     try:
-        content, whole = ((Path(folder) / each).read_bytes() for each in (name, "set.json"))
-        whole = json.loads(whole)
-        intact = hashlib.sha256(content).hexdigest() == whole["sha256"][name]
+        sums = json.loads(Path(folder, "set.json").read_bytes())["sha256"]
+        content = Path(folder, name).read_bytes()
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{folder} is not a prepared picture folder ({error})") from error
-    if not intact:
-        count = f"{whole['pictures']} pictures"
-        raise SourceError(f"{folder}: its {name} was changed or cut short (there were {count}); prepare it again")
+        raise SourceError(f"{folder}: not a prepared picture folder ({error})") from error
+    if hashlib.sha256(content).hexdigest() != sums.get(name):
+        raise SourceError(f"{folder}: its {name} was changed or cut short; prepare it again")
     return content
 
 
@@ -358,31 +339,28 @@ def locate(source, role, limit, raw):
         workers = min(os.cpu_count() or 1, count // SCENES_A_WORKER)
         identity = ["scenes", role, hashlib.sha256(code).hexdigest()]
         return f"scenes-{role}", identity, lambda: (count, scenes.pictures(role, count, workers=workers))
-    if source in DOWNLOADS:
-        return source, DOWNLOADS[source], lambda: _archive(_download(source, raw), limit)
+    if source == "flowers":
+        return source, [FLOWERS, FLOWERS_MD5], lambda: _archive(_download_flowers(raw), limit)
     path = raw / CELEBA if source == "celeba" else Path(source).expanduser()
     # A notebook works from the root of the checkout; where it was started, its reader's own pictures may lie.
     beside = Path(os.environ.get("COLORLIB_STARTED_IN", "."), path)
     path = path if path.exists() or not beside.exists() else beside
+    whole = path.resolve()
     if path.is_dir():
-        found = [(file.relative_to(path).as_posix(), file) for file in sorted(path.rglob("*")) if file.is_file()]
-        pictures = [(name, (file.stat(), file)) for name, file in found if is_picture(name)]
-        videos = [(name, (file.stat(), file)) for name, file in found if is_picture(name, VIDEOS) and not pictures]
-        stats = [(name, stat.st_size, stat.st_mtime_ns) for name, (stat, _) in pictures or videos]
-        identity, label = [str(path.resolve()), stats], path.resolve().name or "root"
-        if videos:
-            return label, identity, lambda: _filmed(videos, limit, path)
-        chosen = _choose([(name, (stat.st_size, file)) for name, (stat, file) in pictures], limit, path)
-        return label, identity, lambda: (len(chosen), _contents(chosen, Path.read_bytes))
+        found = [file for file in sorted(path.rglob("*")) if file.is_file()]
+        found = [(file.relative_to(path).as_posix(), file.stat().st_size, file) for file in found]
+        pictures = [entry for entry in found if is_picture(entry[0])]
+        videos = [entry for entry in found if is_picture(entry[0], VIDEOS)]
+        identity = [str(whole), [(name, size, file.stat().st_mtime_ns) for name, size, file in pictures or videos]]
+        if videos and not pictures:
+            return whole.name, identity, lambda: _filmed(videos, limit, path)
+        chosen = _choose(pictures, limit, path)
+        return whole.name, identity, lambda: (len(chosen), _contents(chosen, Path.read_bytes))
     if path.is_file():
-        stat = path.stat()
-        if not stat.st_size:
-            raise SourceError(f"{path}: the file is empty")
-        identity = [str(path.resolve()), stat.st_size, stat.st_mtime_ns]
-        return path.name.split(".")[0] or "archive", identity, lambda: _archive(path, limit)
+        identity = [str(whole), path.stat().st_size, path.stat().st_mtime_ns]
+        return path.name.split(".")[0], identity, lambda: _archive(path, limit)
     if source == "celeba":
-        todo = f"get {CELEBA} from {CELEBA_PAGE} and put it at {path}"
-        raise SourceError(f"celeba cannot be fetched automatically: {todo}")
+        raise SourceError(f"celeba cannot be fetched automatically: get {CELEBA} from {CELEBA_PAGE}, put it at {path}")
     close = difflib.get_close_matches(str(source), NAMES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     places = " or ".join(dict.fromkeys([os.getcwd(), str(beside.parent.resolve())]))
@@ -402,19 +380,19 @@ def is_picture(name, extensions=files.EXTENSIONS):
 
 
 def _choose(entries, limit, where):
-    """Keeps at most `limit` of the (name, content) entries, those whose names hash lowest, in their order."""
+    """Keeps at most `limit` of the entries (name, ...), those whose names hash lowest, in their order."""
     if not entries:
         known = " ".join(sorted(files.EXTENSIONS))
         raise SourceError(f"{where}: no pictures in it (looked for {known}; in a folder also for videos)")
     if limit is None or limit >= len(entries):
         return entries
-    highest = sorted(name_hash(name) for name, _ in entries)[limit - 1]
-    return [(name, content) for name, content in entries if name_hash(name) <= highest]
+    highest = sorted(name_hash(entry[0]) for entry in entries)[limit - 1]
+    return [entry for entry in entries if name_hash(entry[0]) <= highest]
 
 
 def _contents(chosen, read):
-    """Yields (name, bytes or ImageError) of (name, (size, file)); where one cannot be read, the others may be fine."""
-    for name, (size, file) in chosen:
+    """Yields (name, bytes or ImageError) of (name, size, file); where one cannot be read, the others may be fine."""
+    for name, size, file in chosen:
         try:
             large = files.ImageError(name, f"{size:,} bytes, more than {MAX_BYTES:,}")
             yield name, read(file) if size <= MAX_BYTES else large
@@ -425,12 +403,13 @@ def _contents(chosen, read):
 def _archive(path, limit):
     """Lists an archive's pictures: (count, generator of (name, bytes or ImageError)). Raises SourceError if cut."""
     is_zip = zipfile.is_zipfile(path)
+    opened = zipfile.ZipFile if is_zip else tarfile.open
     try:
-        with zipfile.ZipFile(path) if is_zip else tarfile.open(path) as archive:
+        with opened(path) as archive:
             if is_zip:
-                members = [(member.filename, (member.file_size, member)) for member in archive.infolist()]
+                members = [(member.filename, member.file_size, member) for member in archive.infolist()]
             else:
-                members = [(member.name, (member.size, member)) for member in archive.getmembers() if member.isfile()]
+                members = [(member.name, member.size, member) for member in archive.getmembers() if member.isfile()]
                 archive.fileobj.seek(archive.offset)
                 if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile sees nothing amiss
                     raise tarfile.ReadError("cut off: the mark at its end is missing")
@@ -438,12 +417,12 @@ def _archive(path, limit):
         reason = " ".join(str(error).split())
         raise SourceError(f"{path}: not a whole .tar, .tar.gz or .zip ({reason})") from error
     chosen = _choose([member for member in members if is_picture(member[0])], limit, path)
-    return len(chosen), _unpacked(path, is_zip, chosen)
 
+    def unpacked():
+        with opened(path) as archive:
+            yield from _contents(chosen, archive.read if is_zip else lambda file: archive.extractfile(file).read())
 
-def _unpacked(path, is_zip, chosen):
-    with zipfile.ZipFile(path) if is_zip else tarfile.open(path) as archive:
-        yield from _contents(chosen, archive.read if is_zip else lambda member: archive.extractfile(member).read())
+    return len(chosen), unpacked()
 
 
 def _filmed(videos, limit, where):
@@ -451,15 +430,15 @@ def _filmed(videos, limit, where):
     from colorlib.data import video  # FFmpeg, which no other source needs
 
     promised = []
-    for name, (_, file) in tqdm(videos, desc="reading the headers of videos", delay=2):
-        promised += [(_moment(name, index * video.EVERY), (name, file)) for index in range(video.count(file))]
+    for name, _, file in tqdm(videos, desc="reading the headers of videos", delay=2):
+        promised += [(_moment(name, index * video.EVERY), name, file) for index in range(video.count(file))]
     chosen = _choose(promised, limit, where)
     return len(chosen), _frames(chosen, video.frames, limit is None)
 
 
 def _frames(chosen, decode, every_one):
-    for (name, file), planned in itertools.groupby(chosen, lambda entry: entry[1]):
-        wanted = {moment for moment, _ in planned}
+    for (name, file), planned in itertools.groupby(chosen, lambda entry: entry[1:]):
+        wanted = {entry[0] for entry in planned}
         speaker = name.split("/")[0] if "/" in name else Path(name).stem
         try:
             for seconds, picture in decode(file):
@@ -476,32 +455,27 @@ def _moment(name, seconds):
     return f"{name}@{seconds:07.1f}s"  # sorted, they are in the order of time
 
 
-def _download(name, raw):
-    """Returns the path in `raw` of a named archive, downloading it, or the rest of it, if need be.
+def _download_flowers(raw):
+    """Returns the path of the flowers' archive in `raw`, where need be after a download, or the rest of one.
 
     Raises SourceError offline, for a broken connection and for a wrong checksum.
     """
-    import pooch  # these two are needed by named sets only
+    import pooch  # these two are needed by this set only
     import requests
 
-    address, md5 = DOWNLOADS[name]
-    path = raw / address.rpartition("/")[2]
+    path = raw / FLOWERS.rpartition("/")[2]
     part = path.with_name(f"{path.name}.part")
 
     def go_on(url, target, _):  # what pooch lacks: it starts anew
         with part.open("ab") as file:
             rest = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
-            pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=TIMEOUT, headers=rest)(url, file, None)
+            pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=30, headers=rest)(url, file, None)
         part.replace(target)
 
     try:
-        return Path(pooch.retrieve(address, f"md5:{md5}", path.name, raw, downloader=go_on))
-    except requests.RequestException as error:
-        reason = type(error).__name__
-        if error.response is not None:  # it may be the rest that the server refuses
-            reason = f"status {error.response.status_code}"
+        return Path(pooch.retrieve(FLOWERS, f"md5:{FLOWERS_MD5}", path.name, raw, downloader=go_on))
+    except (requests.RequestException, ValueError) as error:  # ValueError: the checksum
+        if isinstance(error, requests.HTTPError):  # it may be the rest that the server refuses
             part.unlink(missing_ok=True)
-        message = f"{name}: cannot download {address} ({reason}); try again, or put the file (md5 {md5}) at {path}"
-        raise SourceError(message) from error
-    except ValueError as error:
-        raise SourceError(f"{name}: what {address} sent does not have md5 {md5}; it was removed") from error
+        todo = f"try again, or put the file (md5 {FLOWERS_MD5}) at {path}"
+        raise SourceError(f"flowers: cannot download {FLOWERS} ({error}); {todo}") from error

@@ -1,8 +1,7 @@
 """Videos -> frames: how system 1's faces were picked from VoxCeleb2, one frame every two seconds.
 
-What is hard about videos is decided here once, as `files` does for pictures. Times come from the presentation
-timestamps, so a variable rate and a late start do no harm. Frames stand upright, mirrored where the file says so.
-Colors are converted as tagged: BT.601, 709 or 2020, limited or full range, 8 bits or more.
+Times come from the presentation timestamps, so a variable rate and a late start do no harm. Frames stand upright,
+mirrored where the file says so. Colors are converted as tagged: BT.601, 709 or 2020, limited or full range.
 """
 
 import contextlib
@@ -25,13 +24,12 @@ _DAY = 86_400  # seconds: a damaged header may promise any length
 def frames(path, *, every=EVERY):
     """Yields (seconds, picture) of a video at 0, every, 2 * every ... seconds: upright uint8 RGB (H, W, 3).
 
-    A time's picture is the one shown then, the last whose timestamp is not later; times count from the first frame.
-    A frame that stays on over several of the times comes once, for the first of them. Pixels that are not square
-    stay so. Memory holds a frame or two. (H.264 in .avi, which stores no such timestamps, may be off by a few frames.)
+    A time's picture is the one shown then; times count from the first frame. A frame that stays on over several of
+    the times comes once, for the first of them. H.264 in .avi, which stores no timestamps, may be off by a few frames.
 
     Raises ValueError where `every` is not above 0, and `files.ImageError`, naming the file and the reason: missing,
-    empty, no video, too large, HDR (it needs tone mapping, and a guess would give colors nobody saw), or damaged,
-    after the frames before the damage. A file cut off in a format that needs no end (.mkv) is a shorter video.
+    empty, no video, too large, HDR (to be tone mapped first), or damaged, after the frames before the damage. A file
+    cut off in a format that needs no end (.mkv) is a shorter video.
     """
     step = Fraction(str(every))
     if step <= 0:
@@ -62,8 +60,6 @@ def count(path):
 def _opened(path):
     """Opens a file and gives its video stream. Raises ImageError where there is none to be read."""
     try:
-        if not Path(path).stat().st_size:
-            raise files.ImageError(str(path), "the file is empty")
         # Absolute: a colon in a relative path would name a protocol.
         container = av.open(Path(path).absolute(), options=_OPTIONS, metadata_errors="replace")
     except OSError as error:
