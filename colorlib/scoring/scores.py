@@ -186,13 +186,13 @@ def paired_difference(a, b):
     """Mean of a - b over the same pictures and its 95 % paired bootstrap interval: {"mean", "low", "high"}.
 
     `a`, `b` are per-picture scores (N,) in the same order; average several seeds picture by picture first.
-    Raises ValueError where their lengths, or the indices of two Series, differ.
+    Raises ValueError where their lengths or, of two Series, their indices differ.
     """
-    aligned = not isinstance(a, pd.Series) or not isinstance(b, pd.Series) or a.index.equals(b.index)
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if not aligned or a.shape != b.shape or a.ndim != 1:
+    a, b = pd.Series(a), pd.Series(b)
+    if not a.index.equals(b.index):
         raise ValueError(f"paired scores need the same pictures in the same order: {a.shape}, {b.shape}")
-    return _interval((a - b).mean(), _resampled_means((a - b)[:, None])[:, 0])
+    gaps = (a - b).to_numpy(np.float64)
+    return _interval(gaps.mean(), _resampled_means(gaps[:, None])[:, 0])
 
 
 def _resampled_means(values):
@@ -235,23 +235,22 @@ def clipping(lightness, ab):
     return {"clipped_share": float(clipped.mean()), "clip_dl": moved / clipped.size}
 
 
-def matching_gain(lightness, ab, truth, *, limit=64.0):
+def matching_gain(lightness, ab, truth):
     """Finds the factor on ab (N, H, W, 2) that gives the rendered pictures the truth's colorfulness, within 0.1 %.
 
-    0 where the truth is grey. Raises ValueError where no factor up to `limit` does.
+    0 where the truth is grey. Raises ValueError where no factor up to 64 does.
     """
-    target, starts = colorfulness(truth).mean(), range(0, len(ab), _CHUNK)
-
-    def excess(gain):
-        parts = (color.render(lightness[i : i + _CHUNK], gain * ab[i : i + _CHUNK])[0] for i in starts)
-        return np.concatenate([colorfulness(part) for part in parts]).mean() - target
-
+    target = colorfulness(truth).mean()
     if target == 0:
         return 0.0
+
+    def excess(gain):
+        return colorfulness(color.render(lightness, gain * ab)[0]).mean() - target
+
     high = 1.0
     while (found := excess(high)) < 0:
-        if high >= limit:
-            raise ValueError(f"no gain up to {limit:g} gives colorfulness {target:.1f}, only {target + found:.1f}")
+        if high >= 64:
+            raise ValueError(f"no gain up to 64 gives colorfulness {target:.1f}, only {target + found:.1f}")
         high *= 2
     return brentq(excess, high / 2 if high > 1 else 0.0, high, rtol=1e-4)
 
