@@ -77,8 +77,7 @@ def test_auc_counts_shares_at_151_thresholds(dulled, truth):
     auc = scores.per_picture(dulled[:1], truth[:1], only=["auc"]).auc[0]
     assert auc == pytest.approx(np.trapezoid(shares) / 150, abs=1e-4)
     # Blue against yellow is 234 Lab units apart: beyond every threshold.
-    far = scores.per_picture(flat((0, 0, 255)), flat((255, 255, 0)), only=["auc"])
-    assert far.auc[0] == 0
+    assert scores.per_picture(flat((0, 0, 255)), flat((255, 255, 0)), only=["auc"]).auc[0] == 0
 
 
 def test_rebalanced_auc_is_plain_under_an_equal_prior_and_follows_rare_colors_otherwise(dulled, truth):
@@ -114,8 +113,6 @@ def test_sign_agreement_and_its_best_constant():
     assert scores.best_constant_sign_agreement(true) == 0.75
     for rgb, share in (((60, 160, 60), 0.75), ((80, 120, 220), 0.25), ((128, 128, 128), 0.25)):
         assert scores.per_picture(flat(rgb), true, only=["sign_agreement"]).sign_agreement[0] == share
-    greys = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
-    assert scores.per_picture(greys, true, only=["sign_agreement"]).sign_agreement[0] == 0.25
 
 
 SHARES = ["sepia", "sepia_true", "blue", "blue_true"]
@@ -126,12 +123,7 @@ SHARES = ["sepia", "sepia_true", "blue", "blue_true"]
     [
         ((112, 66, 20), 1, 0),  # sepia, hue 65 degrees
         ((135, 206, 235), 0, 1),  # sky blue, 235
-        ((0, 0, 255), 0, 1),  # 306
         ((60, 160, 60), 0, 0),  # green, 139
-        ((200, 60, 60), 0, 0),  # red, 30
-        ((255, 255, 0), 0, 0),  # lemon, 103
-        ((128, 128, 128), 0, 0),
-        ((255, 254, 255), 0, 0),
         ((128, 128, 129), 0, 0),  # 290 degrees, but this is grey
     ],
 )
@@ -150,14 +142,6 @@ def test_a_hue_counts_by_its_chroma_and_a_sector_ends_where_it_says():
         assert_allclose(scores.hue_share(lab[None, None], scores.SECTORS[name]), [0.4], atol=1e-9)
         each = scores.hue_share(lab[:, None, None], scores.SECTORS[name])
         assert_allclose(each, [1, 1, 0, 0], atol=1e-9)
-    assert scores.SECTORS == {"sepia": (40, 100), "blue": (220, 310)}
-
-
-def test_the_wasserstein_distance_of_a_shift_is_its_mean_projection():
-    ab = np.random.default_rng(0).normal(0, 20, (5000, 2))
-    mean_cosine = np.abs(np.cos(np.arange(64) * np.pi / 64)).mean()
-    distance = scores._cloud_distance(scores._cloud(ab + [3, 0]), scores._cloud(ab))
-    assert distance == pytest.approx(3 * mean_cosine, abs=1e-6)
 
 
 def test_the_wasserstein_distance_matches_sorting_every_pixel(dulled, truth):
@@ -176,11 +160,9 @@ def test_summary_gives_ratios_of_means_with_their_own_interval(dulled, truth):
     ratio = frame.colorfulness.mean() / frame.colorfulness_true.mean()
     assert found["colorfulness_ratio"]["mean"] == pytest.approx(ratio)
     assert found["variety_ratio"]["mean"] == pytest.approx(frame.variety.mean() / frame.variety_true.mean())
-    assert not [name for name in found if name.endswith("_true")]
     # Numerator and denominator are resampled together: tighter than either alone.
     width = {name: (s["high"] - s["low"]) / s["mean"] for name, s in found.items()}
     assert 0 < width["colorfulness_ratio"] < 0.5 * width["colorfulness"]
-    assert found == scores.summary(frame)
 
 
 def test_the_interval_holds_the_true_mean_95_times_in_100():
@@ -219,7 +201,6 @@ def test_clipping_is_what_the_gamut_took(truth):
     lab = rgb2lab(np.clip(color.lab_to_rgb(np.array([[[50.0, 0, 128]]])), 0, 1))
     assert taken["clipped_share"] == 0.5
     assert taken["clip_dl"] == pytest.approx(abs(lab[0, 0, 0] - 50) / 2, abs=1e-3)
-    assert taken["clip_dl"] > 0.1
 
 
 def test_matching_gain_restores_the_truths_colorfulness(truth):
@@ -227,15 +208,9 @@ def test_matching_gain_restores_the_truths_colorfulness(truth):
     gain = scores.matching_gain(lightness, ab * np.float32(0.4), truth)
     assert gain == pytest.approx(2.5, rel=0.01)
     pictures = color.render(lightness, ab * np.float32(0.4 * gain))[0]
-    target = scores.colorfulness(truth).mean()
-    assert scores.colorfulness(pictures).mean() == pytest.approx(target, rel=1.1e-3)
-    assert scores.matching_gain(lightness, ab, truth) == pytest.approx(1, rel=2e-3)
+    assert scores.colorfulness(pictures).mean() == pytest.approx(scores.colorfulness(truth).mean(), rel=1.1e-3)
     assert scores.matching_gain(lightness, ab, np.zeros_like(truth)) == 0
-
-
-def test_matching_gain_says_when_no_gain_will_do(truth):
-    lightness, ab = color.from_uint8(truth)
-    with pytest.raises(ValueError, match=r"no gain up to 64 gives colorfulness \d+\.\d, only 0\.\d"):
+    with pytest.raises(ValueError, match=r"no gain up to 64 gives the colorfulness of the truth, \d+\.\d"):
         scores.matching_gain(lightness, np.zeros_like(ab), truth)
 
 
@@ -251,7 +226,6 @@ def test_baselines_are_grey_the_mean_and_the_mean_of_each_lightness():
         assert_allclose(fitted["mean ab by lightness"](lightness)[0, 3, 3], ab, atol=2e-2)
     middle = fitted["mean ab by lightness"]((dark + light) / 2)  # a lightness never seen
     assert_allclose(middle[0, 3, 3], wanted.mean(0), atol=2e-2)
-    assert middle.dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -261,7 +235,6 @@ def test_baselines_are_grey_the_mean_and_the_mean_of_each_lightness():
         (flat(0) / 255, flat(0), {}, "must be 8-bit sRGB .* not float64"),
         (flat(0, side=10), flat(0, side=10), {}, "below the 11 pixels of SSIM's window"),
         (flat(0)[:0], flat(0)[:0], {}, "no pictures"),
-        (flat(0), flat(0), {"only": ["ciede"]}, "no score ciede; there are ab_rmse, psnr"),
         (flat(0), flat(0), {"prior": np.ones(313)}, "the prior must be 261 shares"),
     ],
 )
@@ -275,8 +248,6 @@ def test_scores_of_different_pictures_are_not_paired():
         scores.paired_difference(np.ones(3), np.ones(4))
     with pytest.raises(ValueError, match="same pictures in the same order"):
         scores.paired_difference(pd.Series([1.0, 2], ["a", "b"]), pd.Series([1.0, 2], ["b", "a"]))
-    with pytest.raises(ValueError, match="no pictures"):
-        scores.summary(pd.DataFrame({"auc": []}))
 
 
 @pytest.fixture
@@ -307,14 +278,12 @@ def test_folders_are_paired_by_their_paths_without_suffix(pair, dulled, truth):
 
 def test_pairs_that_cannot_be_scored_are_skipped_with_the_reason(pair, truth):
     predicted, true = pair
-    files.save(truth[2], true / "c.png")
-    files.save(truth[2, :40], predicted / "d.png")
-    files.save(truth[2], true / "d.png")
-    files.save(truth[2], predicted / "e.png")
-    files.save(truth[2], predicted / "e.jpg")
-    files.save(truth[2], true / "e.png")
-    files.save(truth[2], predicted / "f.png")
+    for name in ("c.png", "d.png", "e.png"):
+        files.save(truth[2], true / name)
     (true / "f.png").write_bytes(b"not a picture")
+    files.save(truth[2, :40], predicted / "d.png")
+    for name in ("e.png", "e.jpg", "f.png"):
+        files.save(truth[2], predicted / name)
     frame, _, skipped = folders(*pair)
     assert list(frame.index) == ["a", "b"]
     assert skipped[0] == f"c: no picture of this name in {predicted}"
@@ -325,8 +294,6 @@ def test_pairs_that_cannot_be_scored_are_skipped_with_the_reason(pair, truth):
         (true / f"{name}.png").unlink()
     with pytest.raises(ValueError, match="none of 6 pictures can be scored; the first: a: no picture of this .*true$"):
         folders(*pair)
-    with pytest.raises(ValueError, match="nowhere: no such folder"):
-        folders(predicted, true / "nowhere")
 
 
 def test_predictions_inside_the_folder_of_true_pictures_are_not_true_ones(pair):
