@@ -69,7 +69,9 @@ def test_the_effect_is_paired_over_pictures_and_averaged_over_the_seeds_that_bot
     assert (row["seeds"], row["effect"], row["verdict"]) == (2, "-2.00 [-2.00, -2.00] ± 1.41", "holds")
 
 
-@pytest.mark.parametrize(("gaps", "verdict"), [((-1, -3), "holds"), ((1, -5), "undecided"), ((1, 3), "fails")])
+@pytest.mark.parametrize(
+    ("gaps", "verdict"), [((-1, -3), "holds"), ((1, -5), "undecided"), ((1, 3), "fails"), ((5, -1), "undecided")]
+)
 def test_a_claim_is_decided_where_every_seed_agrees(tmp_path, gaps, verdict):
     for seed, gap in enumerate(gaps):
         row = compare(tmp_path, "03", "transfer", "scratch", [9 + gap] * 3, [9] * 3, seed=seed)

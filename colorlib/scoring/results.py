@@ -98,7 +98,7 @@ def add(table, row, frame, history=None):
     numbers = [(name, value) for name, value in row.items() if isinstance(value, float)]
     if wild := [name for name, values in [*numbers, *frame.items()] if not np.isfinite(values).all()]:
         raise ValueError(f"{table}: not finite: {', '.join(wild)}")
-    row = {name: str(row[name]) for name in KEYS} | {name: row[name] for name in row if name not in KEYS}
+    row = dict.fromkeys(KEYS) | row | {"seed": str(row["seed"])}  # KEYS are the first columns
     about = {name: row[name] for name in KEYS[1:]} | {"picture": range(len(frame))}
     pictures = pd.DataFrame(about).join(frame.reset_index(drop=True))
     row["pictures"] = hashlib.sha256(pictures.to_csv(float_format="%.6g").encode()).hexdigest()[:12]
