@@ -39,7 +39,6 @@ STYLE = {
     "lines.linewidth": 1.8,
     "legend.frameon": False,
 }
-_TURNED = {"rotation": 90, "ha": "center", "va": "center"}
 _styled = mpl.rc_context(STYLE)
 
 _AXES = {"ciede2000": "CIEDE2000 (lower is better)", "ab_wasserstein": "ab Wasserstein distance (Lab units)"}
@@ -66,12 +65,6 @@ def _panels(count, width, height, **grid):
     return figure, list(axes.flat[:count])
 
 
-def _show(place, picture):
-    """Shows only the picture. Small ones keep their pixels: honest, and a third of the bytes in a notebook."""
-    place.imshow(picture, interpolation="nearest" if len(picture) <= 128 else "auto")
-    place.set_axis_off()
-
-
 def _tiles(pictures, captions, *, across, tile, head=0.0):
     """A figure of pictures `tile` inches wide in rows of `across`, captions below, `head` inches free above."""
     rows, foot = math.ceil(len(pictures) / across), 0.2 if captions else 0.04
@@ -79,32 +72,30 @@ def _tiles(pictures, captions, *, across, tile, head=0.0):
     width, height = tile * across, head + rows * (high + foot)
     figure, axes = _canvas(rows, across, (width, height))
     figure.subplots_adjust(0, foot / height, 1, 1 - head / height, wspace=0.05 / tile, hspace=foot / high)
-    for place in axes.flat[len(pictures) :]:
+    for place in axes.flat:
         place.set_axis_off()
     for place, picture, caption in itertools.zip_longest(axes.flat[: len(pictures)], pictures, captions):
-        _show(place, picture)
+        # Small ones keep their pixels: honest, and a third of the bytes in a notebook.
+        place.imshow(picture, interpolation="nearest" if len(picture) <= 128 else "auto")
         note = {"transform": place.transAxes, "ha": "center", "va": "top", "fontsize": 8, "color": QUIET}
         place.text(0.5, -0.03, caption or "", **note)
     return figure, axes
 
 
 @_styled
-def comparison_grid(columns, *, captions=None):
+def comparison_grid(columns):
     """Draws pictures in rows and systems in columns: title -> pictures (N, H, W, 3). Returns a Figure.
 
-    `captions`, title -> N short texts, such as scores, stand below the pictures. Raises ValueError for columns
-    of unequal length.
+    Raises ValueError for columns of unequal length.
     """
     counts = {len(pictures) for pictures in columns.values()}
     if len(counts) != 1:
         raise ValueError(f"every column needs the same number of pictures, not {sorted(counts)}")
-    order = [(title, row) for row in range(counts.pop()) for title in columns]
-    notes = [captions[title][row] if title in captions else "" for title, row in order] if captions else []
+    pictures = [picture for row in zip(*columns.values(), strict=True) for picture in row]
     tile = min(1.33, WIDTH / len(columns))  # inches: 64 pixels enlarged twice
     titles = [textwrap.fill(title, max(8, int(tile * 11))) for title in columns]
     head = 0.1 + 0.18 * max(title.count("\n") + 1 for title in titles)
-    pictures = [columns[title][row] for title, row in order]
-    figure, axes = _tiles(pictures, notes, across=len(columns), tile=tile, head=head)
+    figure, axes = _tiles(pictures, (), across=len(columns), tile=tile, head=head)
     for place, title in zip(axes[0], titles, strict=True):
         place.set_title(title, loc="center", pad=5)
     return figure
@@ -139,37 +130,14 @@ def picture_map(points, pictures, *, labels=("x", "y")):
 
 
 @_styled
-def strip(examples, *, rows=("grey", "colorized")):
-    """Draws examples side by side at one height, their stages below each other. Returns a Figure.
-
-    `examples`: title -> one picture (H, W, 3), of any size, for each of `rows`.
-    """
-    ratios = [stages[0].shape[1] / stages[0].shape[0] for stages in examples.values()]
-    gap, side, head = 0.06, 0.25, 0.28  # inches
-    wide = (WIDTH - side - gap * (len(ratios) - 1)) / len(ratios)  # on average
-    high = wide * len(ratios) / sum(ratios)
-    total = head + len(rows) * high + (len(rows) - 1) * gap
-    figure, axes = _canvas(len(rows), len(ratios), (WIDTH, total), width_ratios=ratios)
-    figure.subplots_adjust(side / WIDTH, 0, 1, 1 - head / total, wspace=gap / wide, hspace=gap / high)
-    for column, (title, stages) in zip(axes.T, examples.items(), strict=True):
-        column[0].set_title(title, pad=5)
-        for place, picture in zip(column, stages, strict=True):
-            _show(place, picture)
-            place.set_aspect("auto")  # rounding of the box must not open gaps
-    for place, name in zip(axes[:, 0], rows, strict=True):
-        place.annotate(name, (0, 0.5), (-9, 0), "axes fraction", "offset points", color=QUIET, **_TURNED)
-    return figure
-
-
-@_styled
-def ab_histogram(sets, *, limit=115):
+def ab_histogram(sets):
     """Draws where the colors of sets of pictures lie in the ab plane: title -> pictures. Returns a Figure.
 
     Density in percent of pixels per square Lab unit, on one logarithmic scale. The outline is the sRGB gamut in
     its own colors.
     """
+    limit, densities = 115, {}  # Lab units
     edges = np.arange(-limit, limit + 1, 2.5)
-    densities = {}
     for title, pictures in sets.items():
         ab = color.lab_of(pictures)[..., 1:].reshape(-1, 2)
         densities[title] = 100 * np.histogram2d(*ab.T, bins=edges, density=True)[0].T
@@ -182,7 +150,7 @@ def ab_histogram(sets, *, limit=115):
         outline, colors = _gamut()
         place.add_collection(LineCollection(outline, colors=colors, linewidths=2.2, capstyle="round"))
         place.set(title=title, aspect="equal", xlim=(-limit, limit), ylim=(-limit, limit))
-        place.set(xticks=(-100, -50, 0, 50, 100), yticks=(-100, -50, 0, 50, 100))
+        place.set(xticks=range(-100, 101, 50), yticks=range(-100, 101, 50))
         place.set_ylabel("b*  blue – yellow (Lab units)", fontsize=9)
         place.label_outer()
     for place in panels[-_across(len(sets)) :]:  # the lowest of each column, which may not be of the last row
@@ -230,36 +198,30 @@ def hue_histogram(sets):
 
 
 @_styled
-def tradeoff_curves(curves, points=None, *, scores=("ciede2000", "ab_wasserstein")):
-    """Draws what more color costs: colorfulness ratio against each of `scores`, a line a method. Returns a Figure.
+def tradeoff_curves(curves, points):
+    """Draws what more color costs: colorfulness ratio against two scores, a line a method. Returns a Figure.
 
     `curves`: method -> list of points as from `scores.curve_point`, each with a "label", the dial's value, which
     stands at both ends and where the ratio is closest to 1. `points`: name -> one such point, for baselines.
     """
-    size = (WIDTH if len(scores) > 1 else 6.2, 4.5)
-    figure, axes = _canvas(1, len(scores), size, layout="constrained")
+    figure, axes = _canvas(1, len(_AXES), (WIDTH, 4.5), layout="constrained")
     figure.get_layout_engine().set(wspace=0.06)
-    for place, score in zip(axes[0], scores, strict=True):
+    for place, (score, axis) in zip(axes[0], _AXES.items(), strict=True):
         place.axvspan(0.9, 1.1, color="#f1efe6", lw=0, zorder=0)
         for index, (method, curve) in enumerate(curves.items()):
             x, y = ([point[name] for point in curve] for name in ("colorfulness_ratio", score))
             line = {"color": PALETTE[index % len(PALETTE)], "marker": "o", "markeredgecolor": "white"}
             place.plot(x, y, markersize=6.5, markeredgewidth=1, label=method, zorder=3, **line)
             closest = min(range(len(curve)), key=lambda i: abs(x[i] - 1))
-            note = {
-                "textcoords": "offset points",
-                "xytext": (0, -14 if index % 2 else 8),
-                "ha": "center",
-                "fontsize": 8,
-            }
+            note = {"textcoords": "offset points", "color": line["color"], "ha": "center", "fontsize": 8, "zorder": 4}
             for i in sorted({0, closest, len(curve) - 1}):
-                text = place.annotate(curve[i]["label"], (x[i], y[i]), color=line["color"], zorder=4, **note)
+                text = place.annotate(curve[i]["label"], (x[i], y[i]), (0, -14 if index % 2 else 8), **note)
                 text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
-        for name, point in (points or {}).items():
+        for name, point in points.items():
             left, height = point["colorfulness_ratio"], point[score]
             place.plot(left, height, "D", color=QUIET, markersize=5, markeredgecolor="white", zorder=3)
             place.annotate(name, (left, height), (7, -3), textcoords="offset points", fontsize=8, color=QUIET)
-        place.set(xlabel="colorfulness ratio (1: as colorful as the truth)", ylabel=_AXES.get(score, score))
+        place.set(xlabel="colorfulness ratio (1: as colorful as the truth)", ylabel=axis)
         place.margins(x=0.08, y=0.1)
         place.text(1, 1.01, "truth ± 10 %", transform=place.get_xaxis_transform(), ha="center", fontsize=8, color=QUIET)
     handles, labels = axes[0, 0].get_legend_handles_labels()

@@ -37,7 +37,7 @@ def content(folder):
 def test_a_scored_run_is_read_back_with_all_that_repeats_it(tmp_path):
     truth = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
     lightness, ab = np.full((3, 16, 16, 1), 0.1, np.float32), np.full((3, 16, 16, 2), 0.2, np.float32)
-    data = {"name": "scenes-faces", "digest": "123456789012", "train": 75, "validation": 10, "test": 3}
+    data = {"name": "scenes-faces", "role": "faces", "digest": "123456789012", "train": 75, "validation": 10, "test": 3}
     about = {"experiment": NAME, "data": data, "prior": np.ones(261), "parameters": {"epochs": 4, "widths": [8]}}
     run = {"variant": "l2", "seed": 1, "epoch": 2, "minutes": 0.5, "backbone": "tiny", "dials": {"gain": 1.25}}
     pictures, frame = results.score(tmp_path, lightness, ab, truth, **about, **run, history={"loss": [0.5, 0.25]})
@@ -46,8 +46,8 @@ def test_a_scored_run_is_read_back_with_all_that_repeats_it(tmp_path):
     rows = results.load_results(table).set_index("variant")
     assert sorted(rows.index) == ["grey", "l2", "mean-ab", "mean-ab-by-lightness"]
     row = rows.loc["l2"]
-    expected = {"role": "faces", "seed": 1, "digest": "123456789012", "train": 75, "epoch": 2, "minutes": 0.5}
-    expected |= {"backbone": "tiny", "gain": 1.25, "split_rule": results.SPLIT_RULE}
+    expected = {"role": "faces", "seed": 1, "digest": "123456789012", "train": 75, "epoch": 2, "backbone": "tiny"}
+    expected |= {"gain": 1.25, "split_rule": results.SPLIT_RULE}
     assert {name: row[name] for name in expected} == expected and np.isnan(row["rebalance"])
     assert json.loads(row["parameters"]) == {"epochs": 4, "widths": [8]} and "keras" in row["versions"]
     found = scores.summary(frame)["ciede2000"]
@@ -127,24 +127,17 @@ def test_a_nan_makes_no_row_and_leaves_the_table(tmp_path, values, more):
 # Reading
 
 
-def cut(path, share=0.6):
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-
-
-def changed(path):
-    text = gzip.decompress(path.read_bytes()).decode()
-    path.write_bytes(gzip.compress(text.replace(",20,2\n", ",20,3\n").encode()))
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 DAMAGE = {
-    "a row cut": lambda table: cut(table),
-    "a row cut before its end": lambda table: table.write_text(table.read_text()[:-20] + "\n"),
+    "a row cut": lambda table: table.write_text(table.read_text()[:-20] + "\n"),
     "the last letters cut": lambda table: table.write_text(table.read_text()[:-3]),
     "a number that is none": lambda table: table.write_text(table.read_text().replace("1.5", "1.x")),
     "no table": lambda table: table.write_text("a,b\n1,2\n"),
     "pictures cut": lambda table: cut(table.with_suffix(".pictures.csv.gz")),
     "pictures missing": lambda table: table.with_suffix(".pictures.csv.gz").unlink(),
-    "pictures changed": lambda table: changed(table.with_suffix(".pictures.csv.gz")),
     "notes cut": lambda table: cut(table.with_suffix(".json")),
 }
 
@@ -154,7 +147,7 @@ def test_a_damaged_table_is_named(tmp_path, damage):
     table = write(tmp_path, "classes", 0, [1, 2])
     damage(table)
     with pytest.raises(ValueError, match=re.escape(str(table))):
-        [results.picture_scores(row) for row in results.load_results(table).to_dict("records")]
+        results.load_results(table)
 
 
 def test_pictures_of_another_table_are_not_taken_for_its_own(tmp_path):
@@ -187,17 +180,14 @@ def test_a_folder_is_read_below_and_other_files_are_no_tables(tmp_path):
 def test_a_baseline_counts_for_every_seed_of_its_experiment_and_pictures(tmp_path):
     for seed in (0, 4):
         write(tmp_path, "classes", seed, [1, 2])
-        write(tmp_path, "L2", seed, [1, 2], experiment="07_loss_comparison")
     write(tmp_path, "classes", 2, [1, 2], data="faces")
+    write(tmp_path, "L2", 3, [1, 2], experiment="07_loss_comparison")
     for data in ("scenes", "faces", "flowers"):
         table = write(tmp_path, "grey", results.ALL, [3, 4], data=data)
     rows = results.load_results(tmp_path)
     grey = rows[rows["variant"] == "grey"]
     seeds = {name: of["seed"].tolist() for name, of in grey.groupby("data")}
     assert seeds == {"faces": [2], "flowers": ["all"], "scenes": [0, 4]}
-    shown = results.results_table(table).set_index(["data", "variant"])
-    assert shown.loc[("scenes", "grey"), "seeds"] == 2
-    assert shown.loc[("scenes", "grey"), "CIEDE2000 ↓"] == "3.50 [3.50, 3.50] ± 0.00"
     assert results.compare(table, "classes", "grey")["seeds"].tolist() == [1, 2]
 
 
@@ -213,32 +203,19 @@ def test_a_table_has_a_row_for_each_data_set_and_variant(tmp_path):
     table = results.results_table(tmp_path)
     order = [["flowers", "L2", 1], ["scenes", "classes", 1], ["scenes", "L2", 3]]
     assert table[["data", "variant", "seeds"]].to_numpy().tolist() == order
-    row = table.iloc[2]
-    assert row["CIEDE2000 ↓"] == "16.00 [15.00, 18.00] ± 1.00" and row["ab Wasserstein ↓"] == "8.00 ± 1.00"
-    assert row["colorfulness ratio → 1"] == "0.80 [0.40, 0.90] ± 0.00" and row["variety ratio → 1"] == "–"
-    assert table.iloc[0]["CIEDE2000 ↓"] == "15.00 [15.00, 15.00]"
-    assert list(results.results_table(tmp_path, scores=["psnr"])) == ["data", "variant", "seeds", "PSNR (dB) ↑"]
+    cells = ["16.00 [15.00, 18.00] ± 1.00", "0.80 [0.40, 0.90] ± 0.00", "–", "8.00 ± 1.00"]
+    assert table.iloc[2, 3:].tolist() == cells and table.loc[0, "CIEDE2000 ↓"] == "15.00 [15.00, 15.00]"
     write(tmp_path, "L2", 0, [1], experiment="07_loss_comparison")
     assert results.results_table(tmp_path)["experiment"].nunique() == 2
 
 
 def test_a_table_of_one_digest_leaves_out_what_was_scored_on_other_pictures(tmp_path):
-    write(tmp_path, "classes", 0, [1, 2])
-    write(tmp_path, "classes", 1, [3, 4])
-    write(tmp_path, "classes", 2, [90, 90], digest="d2")
+    for seed, digest in enumerate(("d1", "d1", "d2")):
+        write(tmp_path, "classes", seed, [1 + 2 * seed, 2 + 2 * seed], digest=digest)
     with pytest.raises(ValueError, match="scenes: pictures differ between classes of seed 0, classes of seed 1"):
         results.results_table(tmp_path)
     (row,) = results.results_table(tmp_path, digest="d1").to_dict("records")
     assert (row["seeds"], row["CIEDE2000 ↓"]) == (2, "2.50 [2.50, 2.50] ± 1.41")
-    assert len(results.results_table(tmp_path, digest="d3")) == 0
-
-
-def test_one_set_in_two_roles_is_two_sets(tmp_path):
-    for role in ("faces", "landscapes"):
-        write(tmp_path, "L2", 0, [1, 2], role=role)
-    names = ["scenes (faces)", "scenes (landscapes)"]
-    assert results.results_table(tmp_path)["data"].tolist() == names
-    assert results.compare(tmp_path, "L2", "L2")["data"].tolist() == names
 
 
 def test_seeds_trained_in_other_ways_are_not_averaged(tmp_path):
@@ -247,6 +224,12 @@ def test_seeds_trained_in_other_ways_are_not_averaged(tmp_path):
     for tabulate in (results.results_table, lambda folder: results.compare(folder, "L2", "L2")):
         with pytest.raises(ValueError, match="parameters differ between L2 of seed 0, L2 of seed 1"):
             tabulate(tmp_path)
+
+
+def test_one_set_in_two_roles_is_two_sets(tmp_path):
+    for role in ("faces", "landscapes"):
+        write(tmp_path, "L2", 0, [1, 2], role=role)
+    assert results.results_table(tmp_path)["data"].tolist() == ["scenes (faces)", "scenes (landscapes)"]
 
 
 def test_a_table_shows_sign_agreement_beside_that_of_one_color(tmp_path):
@@ -266,35 +249,26 @@ def test_the_difference_is_paired_over_pictures_and_averaged_over_common_seeds(t
     write(tmp_path, "classes", 2, [500, 500, 500], colorfulness_ratio=5.0)  # L2 has no seed 2
     write(tmp_path, "L2", 0, [4, 4, 12], colorfulness_ratio=0.2)
     write(tmp_path, "L2", 1, [4, 6, 12], colorfulness_ratio=0.4)
-    write(tmp_path, "L1", 0, [0, 0, 0])
     (row,) = results.compare(tmp_path, "classes", "L2").to_dict("records")
     assert [row[name] for name in ("data", "seeds", "pictures", "dials")] == ["scenes", 2, 3, ""]
     assert row["classes: ciede2000 at ratio"] == "5.00 at 0.80"  # means over seeds 2, 3, 10
     assert row["L2: ciede2000 at ratio"] == "7.00 at 0.30"  # 4, 5, 12
     assert (row["difference"], row["verdict"]) == ("-2.00 [-2.00, -2.00]", "better")
-    (back,) = results.compare(tmp_path, "L2", "classes").to_dict("records")
-    assert (back["difference"], back["verdict"]) == ("+2.00 [+2.00, +2.00]", "worse")
-    (psnr,) = results.compare(tmp_path, "classes", "L2", score="psnr").to_dict("records")
-    assert psnr["difference"] == "-20.00 [-20.00, -20.00]" and "classes: psnr at ratio" in psnr
+    assert results.compare(tmp_path, "L2", "classes")["verdict"].tolist() == ["worse"]
 
 
 def test_dials_are_told_with_their_range_over_the_seeds(tmp_path):
     for seed, gain in enumerate((1.5, 1.2, 1.3)):
         write(tmp_path, "classes", seed, [1, 2], temperature=0.25, gain=gain)
-        write(tmp_path, "L2", seed, [1, 2])
-    (row,) = results.compare(tmp_path, "classes", "L2").to_dict("records")
-    assert row["dials"] == "temperature 0.25, gain 1.20–1.50"
+    assert results.compare(tmp_path, "classes", "classes")["dials"].tolist() == ["temperature 0.25, gain 1.20–1.50"]
 
 
 def test_only_data_with_a_common_seed_and_the_wanted_digest_is_compared(tmp_path):
     for seed, variant in enumerate(("classes", "L2")):
-        write(tmp_path, variant, 0, [1 + seed, 2 + seed])
+        write(tmp_path, variant, 0, [1, 2])
         write(tmp_path, variant, seed, [1, 2], data="no common seed")
-        write(tmp_path, variant, 0, [3, 4 + seed], data="flowers", digest="d2")
-    write(tmp_path, "classes", 0, [1, 2], data="one variant")
-    table = results.compare(tmp_path, "classes", "L2")
-    assert table["data"].tolist() == ["flowers", "scenes"]
-    assert table["difference"].str.split().str[0].tolist() == ["-0.50", "-1.00"]
+        write(tmp_path, variant, 0, [3, 4], data="flowers", digest="d2")
+    assert results.compare(tmp_path, "classes", "L2")["data"].tolist() == ["flowers", "scenes"]
     assert results.compare(tmp_path, "classes", "L2", digest="d2")["data"].tolist() == ["flowers"]
     assert len(results.compare(tmp_path, "classes", "L2", digest="d3")) == 0
 
@@ -335,7 +309,6 @@ def test_a_collected_run_replaces_its_role_and_seed_and_is_skipped_afterwards(tm
     assert runner._there(published, "faces", 1, "s2") == "faces (d1)"
     missing = [("faces", 1, "s3"), ("faces", 2, "s2"), ("flowers", 1, "s2"), ("faces", 0, "s2")]
     assert [runner._there(published, *run) for run in missing] == [None] * 4
-    assert runner._there(tmp_path / "none.csv", "faces", 1, "s2") is None
 
 
 def test_a_run_without_a_table_is_an_error_and_leaves_nothing(tmp_path):

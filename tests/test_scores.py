@@ -1,6 +1,5 @@
 """The protocol's scores, held against published values, identities and worked examples."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +37,11 @@ def flat(rgb, count=1, side=16):
 
 
 def test_ciede2000_matches_the_34_published_pairs():
-    with open(Path(__file__).parent / "data" / "ciede2000_sharma2005.csv", newline="") as file:
-        rows = np.array([[float(v) for v in row.values()] for row in csv.DictReader(file)])
+    rows = pd.read_csv(Path(__file__).parent / "data" / "ciede2000_sharma2005.csv").to_numpy()
     assert len(rows) == 34
     assert_allclose(scores.deltaE_ciede2000(rows[:, :3], rows[:, 3:6]), rows[:, 6], atol=1e-4)
 
 
-@pytest.mark.slow
 def test_per_picture_matches_scikit_image_picture_by_picture(dulled, truth):
     frame = scores.per_picture(dulled, truth)
     for row, predicted, true in zip(frame.itertuples(), dulled, truth, strict=True):
@@ -62,8 +59,8 @@ def test_per_picture_matches_scikit_image_picture_by_picture(dulled, truth):
 def test_truth_against_itself_is_perfect(truth):
     frame = scores.per_picture(truth, truth, prior=np.ones(261))
     perfect = {"ab_rmse": 0, "ciede2000": 0, "psnr": scores.PSNR_CEILING}
-    ones = dict.fromkeys(["ssim", "auc", "auc_rebalanced", "sign_agreement"], 1)
-    for name, value in (perfect | ones).items():
+    perfect |= dict.fromkeys(["ssim", "auc", "auc_rebalanced", "sign_agreement"], 1)
+    for name, value in perfect.items():
         assert_allclose(frame[name], value, atol=1e-6, err_msg=name)
     found = scores.summary(frame)
     for name in ("colorfulness_ratio", "variety_ratio"):
@@ -77,8 +74,7 @@ def test_auc_counts_shares_at_151_thresholds(dulled, truth):
     auc = scores.per_picture(dulled[:1], truth[:1], only=["auc"]).auc[0]
     assert auc == pytest.approx(np.trapezoid(shares) / 150, abs=1e-4)
     # Blue against yellow is 234 Lab units apart: beyond every threshold.
-    far = scores.per_picture(flat((0, 0, 255)), flat((255, 255, 0)), only=["auc"])
-    assert far.auc[0] == 0
+    assert scores.per_picture(flat((0, 0, 255)), flat((255, 255, 0)), only=["auc"]).auc[0] == 0
 
 
 def test_rebalanced_auc_is_plain_under_an_equal_prior_and_follows_rare_colors_otherwise(dulled, truth):
@@ -114,11 +110,6 @@ def test_sign_agreement_and_its_best_constant():
     assert scores.best_constant_sign_agreement(true) == 0.75
     for rgb, share in (((60, 160, 60), 0.75), ((80, 120, 220), 0.25), ((128, 128, 128), 0.25)):
         assert scores.per_picture(flat(rgb), true, only=["sign_agreement"]).sign_agreement[0] == share
-    greys = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
-    assert scores.per_picture(greys, true, only=["sign_agreement"]).sign_agreement[0] == 0.25
-
-
-SHARES = ["sepia", "sepia_true", "blue", "blue_true"]
 
 
 @pytest.mark.parametrize(
@@ -126,20 +117,14 @@ SHARES = ["sepia", "sepia_true", "blue", "blue_true"]
     [
         ((112, 66, 20), 1, 0),  # sepia, hue 65 degrees
         ((135, 206, 235), 0, 1),  # sky blue, 235
-        ((0, 0, 255), 0, 1),  # 306
         ((60, 160, 60), 0, 0),  # green, 139
-        ((200, 60, 60), 0, 0),  # red, 30
-        ((255, 255, 0), 0, 0),  # lemon, 103
-        ((128, 128, 128), 0, 0),
-        ((255, 254, 255), 0, 0),
         ((128, 128, 129), 0, 0),  # 290 degrees, but this is grey
     ],
 )
 def test_known_colors_are_sepia_blue_or_neither(rgb, sepia, blue):
-    for predicted, true, columns in ((rgb, (90, 90, 90), ["sepia", "blue"]), ((9, 9, 9), rgb, SHARES[1::2])):
-        row = scores.per_picture(flat(predicted), flat(true), only=SHARES).iloc[0]
-        assert row[columns].tolist() == [sepia, blue]
-        assert not row.drop(columns).any()
+    columns = ["sepia", "sepia_true", "blue", "blue_true"]
+    found = scores.per_picture(flat(rgb), flat((90, 90, 90)), only=columns)
+    assert found.to_numpy().tolist() == [[sepia, 0, blue, 0]]
 
 
 def test_a_hue_counts_by_its_chroma_and_a_sector_ends_where_it_says():
@@ -150,14 +135,6 @@ def test_a_hue_counts_by_its_chroma_and_a_sector_ends_where_it_says():
         assert_allclose(scores.hue_share(lab[None, None], scores.SECTORS[name]), [0.4], atol=1e-9)
         each = scores.hue_share(lab[:, None, None], scores.SECTORS[name])
         assert_allclose(each, [1, 1, 0, 0], atol=1e-9)
-    assert scores.SECTORS == {"sepia": (40, 100), "blue": (220, 310)}
-
-
-def test_the_wasserstein_distance_of_a_shift_is_its_mean_projection():
-    ab = np.random.default_rng(0).normal(0, 20, (5000, 2))
-    mean_cosine = np.abs(np.cos(np.arange(64) * np.pi / 64)).mean()
-    distance = scores._cloud_distance(scores._cloud(ab + [3, 0]), scores._cloud(ab))
-    assert distance == pytest.approx(3 * mean_cosine, abs=1e-6)
 
 
 def test_the_wasserstein_distance_matches_sorting_every_pixel(dulled, truth):
@@ -176,11 +153,9 @@ def test_summary_gives_ratios_of_means_with_their_own_interval(dulled, truth):
     ratio = frame.colorfulness.mean() / frame.colorfulness_true.mean()
     assert found["colorfulness_ratio"]["mean"] == pytest.approx(ratio)
     assert found["variety_ratio"]["mean"] == pytest.approx(frame.variety.mean() / frame.variety_true.mean())
-    assert not [name for name in found if name.endswith("_true")]
     # Numerator and denominator are resampled together: tighter than either alone.
     width = {name: (s["high"] - s["low"]) / s["mean"] for name, s in found.items()}
     assert 0 < width["colorfulness_ratio"] < 0.5 * width["colorfulness"]
-    assert found == scores.summary(frame)
 
 
 def test_the_interval_holds_the_true_mean_95_times_in_100():
@@ -206,9 +181,8 @@ def test_a_paired_interval_is_narrower_than_an_unpaired_one():
 def test_curve_point_agrees_with_the_whole_protocol(dulled, truth):
     point = scores.curve_point(dulled, truth)
     found = scores.summary(scores.per_picture(dulled, truth))
-    for name in ("ciede2000", "colorfulness_ratio", "variety_ratio"):
-        assert point[name] == pytest.approx(found[name]["mean"])
-    assert point["ab_wasserstein"] == scores.ab_wasserstein(dulled, truth)
+    wanted = {name: found[name]["mean"] for name in ("ciede2000", "colorfulness_ratio", "variety_ratio")}
+    assert point == pytest.approx(wanted | {"ab_wasserstein": scores.ab_wasserstein(dulled, truth)})
 
 
 def test_clipping_is_what_the_gamut_took(truth):
@@ -219,7 +193,6 @@ def test_clipping_is_what_the_gamut_took(truth):
     lab = rgb2lab(np.clip(color.lab_to_rgb(np.array([[[50.0, 0, 128]]])), 0, 1))
     assert taken["clipped_share"] == 0.5
     assert taken["clip_dl"] == pytest.approx(abs(lab[0, 0, 0] - 50) / 2, abs=1e-3)
-    assert taken["clip_dl"] > 0.1
 
 
 def test_matching_gain_restores_the_truths_colorfulness(truth):
@@ -227,15 +200,9 @@ def test_matching_gain_restores_the_truths_colorfulness(truth):
     gain = scores.matching_gain(lightness, ab * np.float32(0.4), truth)
     assert gain == pytest.approx(2.5, rel=0.01)
     pictures = color.render(lightness, ab * np.float32(0.4 * gain))[0]
-    target = scores.colorfulness(truth).mean()
-    assert scores.colorfulness(pictures).mean() == pytest.approx(target, rel=1.1e-3)
-    assert scores.matching_gain(lightness, ab, truth) == pytest.approx(1, rel=2e-3)
+    assert scores.colorfulness(pictures).mean() == pytest.approx(scores.colorfulness(truth).mean(), rel=1.1e-3)
     assert scores.matching_gain(lightness, ab, np.zeros_like(truth)) == 0
-
-
-def test_matching_gain_says_when_no_gain_will_do(truth):
-    lightness, ab = color.from_uint8(truth)
-    with pytest.raises(ValueError, match=r"no gain up to 64 gives colorfulness \d+\.\d, only 0\.\d"):
+    with pytest.raises(ValueError, match=r"no gain up to 64 gives the colorfulness of the truth, \d+\.\d"):
         scores.matching_gain(lightness, np.zeros_like(ab), truth)
 
 
@@ -244,14 +211,12 @@ def test_baselines_are_grey_the_mean_and_the_mean_of_each_lightness():
     train = np.concatenate([flat((90, 30, 30)), flat((120, 160, 250))])
     wanted = color.from_uint8(train)[1][:, 0, 0]
     fitted = baselines.fit(train)
-    assert list(fitted) == ["grey", "mean ab", "mean ab by lightness"]
     assert_array_equal(fitted["grey"](dark), np.zeros((1, 16, 16, 2)))
     assert_allclose(fitted["mean ab"](light)[0, 3, 3], wanted.mean(0), atol=1e-6)
     for lightness, ab in ((dark, wanted[0]), (light, wanted[1])):
         assert_allclose(fitted["mean ab by lightness"](lightness)[0, 3, 3], ab, atol=2e-2)
     middle = fitted["mean ab by lightness"]((dark + light) / 2)  # a lightness never seen
     assert_allclose(middle[0, 3, 3], wanted.mean(0), atol=2e-2)
-    assert middle.dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -261,7 +226,6 @@ def test_baselines_are_grey_the_mean_and_the_mean_of_each_lightness():
         (flat(0) / 255, flat(0), {}, "must be 8-bit sRGB .* not float64"),
         (flat(0, side=10), flat(0, side=10), {}, "below the 11 pixels of SSIM's window"),
         (flat(0)[:0], flat(0)[:0], {}, "no pictures"),
-        (flat(0), flat(0), {"only": ["ciede"]}, "no score ciede; there are ab_rmse, psnr"),
         (flat(0), flat(0), {"prior": np.ones(313)}, "the prior must be 261 shares"),
     ],
 )
@@ -270,13 +234,10 @@ def test_bad_pictures_raise(predicted, true, options, message):
         scores.per_picture(predicted, true, **options)
 
 
-def test_scores_of_different_pictures_are_not_paired():
+@pytest.mark.parametrize("other", [np.ones(4), pd.Series(np.ones(3), ["a", "b", "c"])])
+def test_scores_of_different_pictures_are_not_paired(other):
     with pytest.raises(ValueError, match="same pictures in the same order"):
-        scores.paired_difference(np.ones(3), np.ones(4))
-    with pytest.raises(ValueError, match="same pictures in the same order"):
-        scores.paired_difference(pd.Series([1.0, 2], ["a", "b"]), pd.Series([1.0, 2], ["b", "a"]))
-    with pytest.raises(ValueError, match="no pictures"):
-        scores.summary(pd.DataFrame({"auc": []}))
+        scores.paired_difference(np.ones(3), other)
 
 
 @pytest.fixture
@@ -294,7 +255,6 @@ def folders(predicted, truth):
 
 
 def test_folders_are_paired_by_their_paths_without_suffix(pair, dulled, truth):
-    (pair[0] / "notes.txt").write_text("not a picture")
     for folder in pair:
         (folder / "1950").mkdir()
         (folder / "b.png").rename(folder / "1950" / "a.png")
@@ -308,25 +268,12 @@ def test_folders_are_paired_by_their_paths_without_suffix(pair, dulled, truth):
 def test_pairs_that_cannot_be_scored_are_skipped_with_the_reason(pair, truth):
     predicted, true = pair
     files.save(truth[2], true / "c.png")
-    files.save(truth[2, :40], predicted / "d.png")
     files.save(truth[2], true / "d.png")
-    files.save(truth[2], predicted / "e.png")
-    files.save(truth[2], predicted / "e.jpg")
-    files.save(truth[2], true / "e.png")
-    files.save(truth[2], predicted / "f.png")
-    (true / "f.png").write_bytes(b"not a picture")
+    files.save(truth[2, :40], predicted / "d.png")
     frame, _, skipped = folders(*pair)
-    assert list(frame.index) == ["a", "b"]
+    assert list(frame.index) == ["a", "b"] and len(skipped) == 2
     assert skipped[0] == f"c: no picture of this name in {predicted}"
     assert skipped[1].startswith("d: predicted pictures (1, 40, 48, 3) and true ones (1, 48, 48, 3)")
-    assert skipped[2] == f"e: several pictures of this name in {predicted}"
-    assert skipped[3].startswith(f"f: {true}/f.png: ") and len(skipped) == 4
-    for name in ("a", "b"):
-        (true / f"{name}.png").unlink()
-    with pytest.raises(ValueError, match="none of 6 pictures can be scored; the first: a: no picture of this .*true$"):
-        folders(*pair)
-    with pytest.raises(ValueError, match="nowhere: no such folder"):
-        folders(predicted, true / "nowhere")
 
 
 def test_predictions_inside_the_folder_of_true_pictures_are_not_true_ones(pair):

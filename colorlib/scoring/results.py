@@ -18,6 +18,7 @@ import io
 import json
 import os
 import platform
+import re
 import subprocess
 import zlib
 from pathlib import Path
@@ -55,16 +56,15 @@ DIALS = ("temperature", "rebalance", "gain")
 SPLIT_RULE = "near-duplicates share a group"
 _TEXTS = {*KEYS, "data", "digest", "parameters", "backbone", "split_rule", "settings", "pictures"}
 _TEXTS |= {"commit", "hardware", "versions", "date"}
-_OF_PICTURES = ["pictures", "variant", "role", "seed", "picture"]  # the first columns of a table of pictures
 
 
 def score(folder, lightness, ab, truth, *, prior, data, parameters, dials=None, history=None, **run):
     """Scores a run on the test pictures and adds it to FOLDER/results/EXPERIMENT.csv.
 
     `lightness` (N, S, S, 1) and predicted `ab` (N, S, S, 2) as a model has them, `truth` uint8 (N, S, S, 3), `prior`
-    the training set's share of each bin (261,), `data` as from `sets.describe`, with "role" where its name does not
-    end in it, `dials` some of DIALS, `run` the experiment, variant and seed and, where there are, backbone, epoch and
-    minutes. Returns the pictures and `scores.per_picture`'s frame. Raises ValueError as `add`.
+    the training set's share of each bin (261,), `data` {"role"} and what `sets.describe` says, `dials` some of DIALS,
+    `run` the experiment, variant and seed and, where there are, backbone, epoch and minutes. Returns the pictures and
+    `scores.per_picture`'s frame. Raises ValueError as `add`.
     """
     pictures = color.render(lightness, ab)[0]
     frame, found = scores.per_picture(pictures, truth, prior=prior), scores.clipping(lightness, ab)
@@ -72,11 +72,10 @@ def score(folder, lightness, ab, truth, *, prior, data, parameters, dials=None, 
         found |= {name: value["mean"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
     found["ab_wasserstein"] = scores.ab_wasserstein(pictures, truth)
     found["constant_sign_agreement"] = scores.best_constant_sign_agreement(truth)
-    about = {"role": data.get("role") or data["name"].rpartition("-")[2], "data": data["name"], "backbone": "none"}
-    about |= {name: data[name] for name in ("digest", "train", "validation", "test")}
-    about |= {"split_rule": data.get("split_rule", SPLIT_RULE), "parameters": json.dumps(parameters, sort_keys=True)}
-    about |= dict.fromkeys(("epoch", "minutes", *DIALS)) | (dials or {})
-    row = about | run | found | machine()
+    about = {name: data[name] for name in ("role", "digest", "train", "validation", "test")}
+    about |= {"data": data["name"], "split_rule": SPLIT_RULE, "parameters": json.dumps(parameters, sort_keys=True)}
+    about |= {"backbone": "none"} | dict.fromkeys(("epoch", "minutes", *DIALS)) | (dials or {})
+    row = about | run | found | _machine()
     add(Path(folder) / "results" / f"{row['experiment']}.csv", row, frame, history)
     return pictures, frame
 
@@ -99,11 +98,11 @@ def add(table, row, frame, history=None):
     numbers = [(name, value) for name, value in row.items() if isinstance(value, float)]
     if wild := [name for name, values in [*numbers, *frame.items()] if not np.isfinite(values).all()]:
         raise ValueError(f"{table}: not finite: {', '.join(wild)}")
-    row = {name: str(row[name]) for name in KEYS} | {name: row[name] for name in row if name not in KEYS}
-    pictures = frame.reset_index(drop=True).map(lambda value: float(f"{value:.6g}"))
-    about = {name: row[name] for name in _OF_PICTURES[1:-1]} | {"picture": range(len(frame))}
-    row["pictures"] = _digest(about, pictures)
-    pictures = pd.DataFrame({"pictures": row["pictures"]} | about).join(pictures)
+    row = dict.fromkeys(KEYS) | row | {"seed": str(row["seed"])}  # KEYS are the first columns
+    about = {name: row[name] for name in KEYS[1:]} | {"picture": range(len(frame))}
+    pictures = pd.DataFrame(about).join(frame.reset_index(drop=True))
+    row["pictures"] = hashlib.sha256(pictures.to_csv(float_format="%.6g").encode()).hexdigest()[:12]
+    pictures.insert(0, "pictures", row["pictures"])
     notes = {"conventions": scores.CONVENTIONS}
     if history:
         notes[f"history: {row['variant']}, {row['role']}, seed {row['seed']}"] = history
@@ -131,7 +130,7 @@ def merge(table, rows, pictures, notes, *, same=KEYS):
         gone = pd.MultiIndex.from_frame(old[same]).isin(pd.MultiIndex.from_frame(rows[same]))
         merged = pd.DataFrame(old[~gone].to_dict("records") + rows.to_dict("records"), dtype=object).sort_values(KEYS)
         pictures = pd.concat([old_pictures, pictures]).drop_duplicates(["pictures", "picture"])
-        pictures = pictures.sort_values(["variant", "role", "seed", "picture"])
+        pictures = pictures.sort_values([*KEYS[1:], "picture"])
         lines = [json.dumps({name: note}, allow_nan=False)[1:-1] for name, note in sorted((old_notes | notes).items())]
         # What rows name is there before them; what only replaced rows named goes after them, in a second round.
         before, after = {*old["pictures"], *rows["pictures"]}, {*merged["pictures"]}
@@ -153,24 +152,23 @@ def read(table):
         lines = list(csv.reader(text.splitlines()))
         if not text.endswith("\n") or {len(line) for line in lines} != {len(lines[0])} or lines[0][:4] != KEYS:
             raise ValueError("a line is not whole, or this is no table of results")
-        parts = _pictures(pictures.read_bytes())
-        return pd.DataFrame(lines[1:], columns=lines[0]), pd.concat(parts.values()), json.loads(notes.read_text())
-    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
+        rows, parts = pd.DataFrame(lines[1:], columns=lines[0]), _pictures(pictures.read_bytes())
+        _with_numbers(rows)  # raises ValueError
+        return rows, pd.concat(parts.values()), json.loads(notes.read_text())
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ValueError(f"{table} or a file beside it is cut, damaged or missing: {error}") from error
+
+
+def _with_numbers(rows):
+    return rows.assign(**{name: pd.to_numeric(rows[name]) for name in rows if name not in _TEXTS})
 
 
 @functools.lru_cache(maxsize=32)
 def _pictures(packed):
     """What the bytes of a table of pictures hold: digest -> rows."""
     frame = pd.read_csv(io.BytesIO(gzip.decompress(packed)), dtype=str)  # not every parser of numbers is exact
-    numbers = {name: frame[name].astype(np.float64) for name in frame if name not in _OF_PICTURES[:-1]}
-    return dict(list(frame.assign(**numbers).astype({"picture": int}).groupby("pictures")))
-
-
-def _digest(about, numbers):
-    numbers = numbers[sorted(numbers)]
-    text = json.dumps([about["variant"], about["role"], about["seed"], *numbers.columns])
-    return hashlib.sha256(text.encode() + numbers.to_numpy("<f8").tobytes()).hexdigest()[:12]
+    types = dict.fromkeys(frame.columns.drop(["pictures", *KEYS[1:]]), float) | {"picture": int}
+    return dict(list(frame.astype(types).groupby("pictures")))
 
 
 def picture_scores(row):
@@ -180,11 +178,9 @@ def picture_scores(row):
     """
     path = Path(row["file"]).with_suffix(".pictures.csv.gz")
     part = _pictures(path.read_bytes()).get(row["pictures"])
-    if part is not None:
-        numbers = part.drop(columns=_OF_PICTURES).dropna(axis=1, how="all").reset_index(drop=True)
-        if _digest(part.iloc[0], numbers) == row["pictures"]:
-            return numbers
-    raise ValueError(f"{row['file']} and {path} do not belong together: {row['variant']}, {row['role']}")
+    if part is None:
+        raise ValueError(f"{row['file']} and {path} do not belong together: {row['variant']}, {row['role']}")
+    return part.drop(columns=["pictures", *KEYS[1:], "picture"]).dropna(axis=1, how="all").reset_index(drop=True)
 
 
 def load_results(place, *, digest=None):
@@ -197,12 +193,7 @@ def load_results(place, *, digest=None):
     place, tables = Path(place), []
     for path in [place] if place.is_file() else sorted(place.rglob("*.csv")):
         if path == place or path.read_bytes().startswith(b"experiment,"):
-            rows = read(path)[0]
-            try:
-                numbers = {name: pd.to_numeric(rows[name]) for name in rows if name not in _TEXTS}
-            except ValueError as error:
-                raise ValueError(f"{path}: damaged: {error}") from error
-            tables.append(rows.assign(**numbers, file=str(path)))
+            tables.append(_with_numbers(read(path)[0]).assign(file=str(path)))
     if not tables and (older := next(place.rglob("result.json"), None)):
         raise ValueError(f"{older}: results of an older layout, a folder a run; remove them or make them anew")
     if not tables:
@@ -214,7 +205,7 @@ def load_results(place, *, digest=None):
     repeated = rows[single].drop(columns="seed").merge(seeds, how="left").fillna({"seed": ALL})
     rows = pd.concat([rows[~single], repeated], ignore_index=True)
     rows["seed"] = [seed if seed == ALL else int(seed) for seed in rows["seed"]]
-    names = zip(rows["data"], rows["role"], strict=True)
+    names = rows[["data", "role"]].to_numpy()
     rows["set"] = [name if name.endswith(role) else f"{name} ({role})" for name, role in names]
     return rows if digest is None else rows[rows["digest"] == digest]
 
@@ -236,27 +227,27 @@ def results_table(place, *, scores=tuple(SCORES)[:4], digest=None):
     return table.drop(columns="experiment") if table["experiment"].nunique() < 2 else table
 
 
-def compare(place, variant, against, *, score="ciede2000", digest=None):
+def compare(place, variant, against, *, digest=None):
     """Compares two variants on each data set that `load_results` finds: a DataFrame, one row a set, with a verdict.
 
-    The difference of `score` is paired over the test pictures, each averaged over the seeds that both have, with its
-    95 % bootstrap interval; an interval on one side of 0 decides "better" or "worse" (lower is better). Raises
-    ValueError as `paired`, and where two experiments have the same run.
+    The difference of CIEDE2000 is paired over the test pictures, each averaged over the seeds that both have, with its
+    95 % bootstrap interval; an interval on one side of 0 decides "better" or "worse". Raises ValueError as `paired`,
+    and where two experiments have the same run.
     """
     rows, found = [], load_results(place, digest=digest)
     for data, runs in found[found["variant"].isin([variant, against])].groupby("set"):
         once(runs, ["variant", "seed"])
-        one, other = (runs[runs["variant"] == name] for name in (variant, against))
-        seeds, frames = paired(one, other)
+        seeds, frames = paired(*(runs[runs["variant"] == name] for name in (variant, against)))
         if not seeds:
             continue
         row = {"data": data, "variant": variant, "against": against, "seeds": len(seeds), "pictures": len(frames[0][0])}
-        means = [np.mean([frame[score] for frame in of], axis=0) for of in frames]
-        for name, of, mean in zip((variant, against), (one, other), means, strict=True):
-            ratio = of.loc[of["seed"].isin(seeds), "colorfulness_ratio"].mean()
-            row[f"{name}: {score} at ratio"] = f"{mean.mean():.2f} at {ratio:.2f}"
+        runs = runs[runs["seed"].isin(seeds)].set_index("variant")
+        means = [np.mean([frame["ciede2000"] for frame in of], axis=0) for of in frames]
+        for name, mean in zip((variant, against), means, strict=True):
+            ratio = runs.loc[[name], "colorfulness_ratio"].mean()
+            row[f"{name}: ciede2000 at ratio"] = f"{mean.mean():.2f} at {ratio:.2f}"
         gap = scores.paired_difference(*means)
-        row["dials"] = _dials(one[one["seed"].isin(seeds)])
+        row["dials"] = _dials(runs.loc[[variant]])
         row["difference"] = "{mean:+.2f} [{low:+.2f}, {high:+.2f}]".format(**gap)
         rows.append(row | {"verdict": "better" if gap["high"] < 0 else "worse" if gap["low"] > 0 else "undecided"})
     return pd.DataFrame(rows)
@@ -272,17 +263,14 @@ def paired(one, other):
     _same(pd.concat(sides), "pictures", "digest")
     for rows in sides:
         _same(rows, "parameters", "parameters")
-    sides = [rows[["file", "pictures", "variant", "role"]].to_dict("records") for rows in sides]
-    return seeds, [[picture_scores(row) for row in rows] for rows in sides]
+    return seeds, [[picture_scores(row) for _, row in rows.iterrows()] for rows in sides]
 
 
 def _same(runs, what, column):
     """Raises ValueError where runs that are to be averaged or compared differ in a column, `what` in words."""
     if runs[column].nunique(dropna=False) > 1:
-        of_each = dict.fromkeys(f"{run.variant} of seed {run.seed}" for run in runs.itertuples())
-        raise ValueError(
-            f"{runs.iloc[0]['experiment']}, {runs.iloc[0]['set']}: {what} differ between {', '.join(of_each)}"
-        )
+        of_each = ", ".join(dict.fromkeys(f"{run.variant} of seed {run.seed}" for run in runs.itertuples()))
+        raise ValueError(f"{runs.iloc[0]['experiment']}, {runs.iloc[0]['set']}: {what} differ between {of_each}")
 
 
 def once(runs, columns):
@@ -302,25 +290,24 @@ def _dials(runs):
 def _cell(runs, name):
     if name not in runs or runs[name].isna().any():
         return "–"
-    shown = {
-        end: f"{of.mean():.{SCORES[name][1]}f}"
-        for end in ("", "_low", "_high")
-        if (of := runs.get(name + end)) is not None
-    }
-    interval = " [{_low}, {_high}]".format(**shown) if "_low" in shown else ""
-    spread = f" ± {runs[name].std():.{SCORES[name][1]}f}" if len(runs) > 1 else ""
-    constant = f" ({runs['constant_sign_agreement'].iloc[0]:.3f})" if name == "sign_agreement" else ""
-    return shown[""] + interval + spread + constant
+    means, decimals = runs.mean(numeric_only=True), SCORES[name][1]
+    cell = f"{means[name]:.{decimals}f}"
+    if f"{name}_low" in runs:
+        cell += f" [{means[f'{name}_low']:.{decimals}f}, {means[f'{name}_high']:.{decimals}f}]"
+    if len(runs) > 1:
+        cell += f" ± {runs[name].std():.{decimals}f}"
+    if name == "sign_agreement":
+        cell += f" ({runs['constant_sign_agreement'].iloc[0]:.3f})"
+    return cell
 
 
-def machine():
+def _machine():
     """What a row says of where and when it was made: commit, hardware, versions, date."""
     import keras  # here: reading results needs none
 
-    names = ("keras", keras.backend.backend(), "numpy")
+    names = ("keras", keras.config.backend(), "numpy")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    today = datetime.date.today().isoformat()
-    return {"commit": commit(), "hardware": hardware(), "versions": versions, "date": today}
+    return {"commit": commit(), "hardware": hardware(), "versions": versions, "date": str(datetime.date.today())}
 
 
 @functools.cache
@@ -337,16 +324,10 @@ def commit():
 @functools.cache
 def hardware():
     """What the run ran on, in words: GPUs if there are any, else the processor and its cores."""
-    import keras
+    import tensorflow as tf  # here: reading results needs none
 
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        if gpus := tf.config.list_physical_devices("GPU"):
-            return f"{len(gpus)} x {tf.config.experimental.get_device_details(gpus[0])['device_name']}"
-    try:
-        cpu = Path("/proc/cpuinfo").read_text()
-        name = next(line.split(":")[1].strip() for line in cpu.splitlines() if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{os.cpu_count()} cores, {name}"
+    if gpus := tf.config.list_physical_devices("GPU"):
+        return f"{len(gpus)} x {tf.config.experimental.get_device_details(gpus[0])['device_name']}"
+    cpu = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: (.+)", cpu.read_text() if cpu.exists() else "", re.MULTILINE)
+    return f"{os.cpu_count()} cores, {found[1] if found else platform.processor() or platform.machine()}"

@@ -71,7 +71,8 @@ def per_picture(predicted, truth, *, prior=None, only=None):
     `variety` (effective ab bins, 1-261), `sepia`, `blue` (share of the chroma with such a hue, 0-1), the truth's own
     as `colorfulness_true` and so on, `sign_agreement` (0-1), and, given `prior` (261,), the training set's share of
     each bin, `auc_rebalanced`. `only` names the columns wanted; without `ssim` it takes a third of the time.
-    Raises ValueError for pictures that differ in shape, are not 8-bit sRGB, or are smaller than 11x11.
+    Raises ValueError for pictures that differ in shape, are not 8-bit sRGB, or are smaller than 11x11, and KeyError
+    for a column that is none of these.
     """
     predicted, truth = np.asarray(predicted), np.asarray(truth)
     if predicted.shape != truth.shape:
@@ -86,12 +87,10 @@ def per_picture(predicted, truth, *, prior=None, only=None):
             raise ValueError(f"the prior must be {count} shares, one for each ab bin, none negative")
         prior = np.maximum(prior / prior.sum(), PRIOR_FLOOR)
     chunks = []
-    for part in (slice(start, start + _CHUNK) for start in range(0, len(truth), _CHUNK)):
-        scores = _scores(predicted[part], truth[part], prior)
-        if unknown := set(only or ()) - set(scores):
-            raise ValueError(f"no score {', '.join(sorted(unknown))}; there are {', '.join(scores)}")
+    for start in range(0, len(truth), _CHUNK):
+        scores = _scores(predicted[start : start + _CHUNK], truth[start : start + _CHUNK], prior)
         with np.errstate(divide="ignore"):  # the PSNR of equal pictures is infinite, so cut at its ceiling
-            chunks.append(pd.DataFrame({n: scores[n]() for n in scores if only is None or n in only}))
+            chunks.append(pd.DataFrame({name: scores[name]() for name in only or scores}))
     return pd.concat(chunks, ignore_index=True)
 
 
@@ -186,19 +185,17 @@ def paired_difference(a, b):
     """Mean of a - b over the same pictures and its 95 % paired bootstrap interval: {"mean", "low", "high"}.
 
     `a`, `b` are per-picture scores (N,) in the same order; average several seeds picture by picture first.
-    Raises ValueError where their lengths, or the indices of two Series, differ.
+    Raises ValueError where their lengths or, of two Series, their indices differ.
     """
-    aligned = not isinstance(a, pd.Series) or not isinstance(b, pd.Series) or a.index.equals(b.index)
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if not aligned or a.shape != b.shape or a.ndim != 1:
+    a, b = pd.Series(a), pd.Series(b)
+    if not a.index.equals(b.index):
         raise ValueError(f"paired scores need the same pictures in the same order: {a.shape}, {b.shape}")
-    return _interval((a - b).mean(), _resampled_means((a - b)[:, None])[:, 0])
+    gaps = (a - b).to_numpy(np.float64)
+    return _interval(gaps.mean(), _resampled_means(gaps[:, None])[:, 0])
 
 
 def _resampled_means(values):
     """Bootstrap means of (N, scores) -> (DRAWS, scores). The same N draws the same pictures."""
-    if not len(values):
-        raise ValueError("no pictures to score")
     return np.concatenate([part @ values for part in _drawn(len(values))]) / len(values)
 
 
@@ -221,9 +218,8 @@ def curve_point(predicted, truth):
     """
     only = ("ciede2000", "colorfulness", "colorfulness_true", "variety", "variety_true")
     means = per_picture(predicted, truth, only=only).mean()
-    point = {f"{name}_ratio": means[name] / means[f"{name}_true"] for name in ("colorfulness", "variety")}
-    point.update(ciede2000=means["ciede2000"], ab_wasserstein=ab_wasserstein(predicted, truth))
-    return {name: float(value) for name, value in point.items()}
+    ratios = {f"{name}_ratio": float(means[name] / means[f"{name}_true"]) for name in ("colorfulness", "variety")}
+    return ratios | {"ciede2000": float(means["ciede2000"]), "ab_wasserstein": ab_wasserstein(predicted, truth)}
 
 
 def clipping(lightness, ab):
@@ -235,23 +231,22 @@ def clipping(lightness, ab):
     return {"clipped_share": float(clipped.mean()), "clip_dl": moved / clipped.size}
 
 
-def matching_gain(lightness, ab, truth, *, limit=64.0):
+def matching_gain(lightness, ab, truth):
     """Finds the factor on ab (N, H, W, 2) that gives the rendered pictures the truth's colorfulness, within 0.1 %.
 
-    0 where the truth is grey. Raises ValueError where no factor up to `limit` does.
+    0 where the truth is grey. Raises ValueError where no factor up to 64 does.
     """
-    target, starts = colorfulness(truth).mean(), range(0, len(ab), _CHUNK)
-
-    def excess(gain):
-        parts = (color.render(lightness[i : i + _CHUNK], gain * ab[i : i + _CHUNK])[0] for i in starts)
-        return np.concatenate([colorfulness(part) for part in parts]).mean() - target
-
+    target = colorfulness(truth).mean()
     if target == 0:
         return 0.0
+
+    def excess(gain):
+        return colorfulness(color.render(lightness, gain * ab)[0]).mean() - target
+
     high = 1.0
-    while (found := excess(high)) < 0:
-        if high >= limit:
-            raise ValueError(f"no gain up to {limit:g} gives colorfulness {target:.1f}, only {target + found:.1f}")
+    while excess(high) < 0:
+        if high == 64:
+            raise ValueError(f"no gain up to 64 gives the colorfulness of the truth, {target:.1f}")
         high *= 2
     return brentq(excess, high / 2 if high > 1 else 0.0, high, rtol=1e-4)
 
