@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from colorlib.scoring import results
 from notebooks.runner import bootstrap, gallery, profiles
 from notebooks.runner import run as runner
 
@@ -216,12 +217,11 @@ def test_results_are_one_run_for_each_role_and_seed(checkout):
 
 
 WRITE_RESULT = """\
-import json, pathlib
-folder = pathlib.Path("..") / run_folder / "l2"
-folder.mkdir(parents=True, exist_ok=True)
-result = {"experiment": "tiny", "variant": "l2", "seed": seeds[0], "data": {"name": source, "digest": "0"},
-          "scores": {"ciede2000": {"mean": 7.25, "low": 7.0, "high": 7.5}}}
-(folder / "result.json").write_text(json.dumps(result))
+import pandas as pd
+from colorlib.scoring import results
+row = {"experiment": "01_tiny", "variant": "l2", "role": role, "seed": seeds[0], "data": source, "digest": "0"}
+row |= {"parameters": "{}", "hardware": "2 cores", "ciede2000": 7.25, "ciede2000_low": 7.0, "ciede2000_high": 7.5}
+results.add(f"../{run_folder}/results/01_tiny.csv", row, pd.DataFrame({"ciede2000": [7.0, 7.5]}))
 print("trained on", source)"""
 
 
@@ -236,7 +236,7 @@ def test_training_all_leaves_executed_copies_a_page_and_renderings(checkout, cap
     assert re.search(r"01_tiny \.+ +0\.\d min\n", capsys.readouterr().out)
     run = folder.parent / "data" / "runs" / "quick"
     assert "trained on scenes" in (run / "01_tiny.ipynb").read_text()
-    assert json.loads((run / "01_tiny" / "l2" / "result.json").read_text())["seed"] == 5
+    assert results.load_results(run)["seed"].tolist() == [5]
     page = (run / "index.html").read_text(encoding="utf-8")
     assert '<a href="01_tiny.html">01 · Tiny</a>' in page and "7.2" in page
     assert "trained on scenes" in (run / "01_tiny.html").read_text(encoding="utf-8")
@@ -248,24 +248,31 @@ def test_training_all_leaves_executed_copies_a_page_and_renderings(checkout, cap
 def test_results_are_collected_once(checkout, capsys):
     folder = checkout({"01_tiny": make_notebook(WRITE_RESULT)}, quick=QUICK + "results: {01_tiny: {faces: [2]}}")
     assert runner.main(["--results"]) == 0
-    place = folder / "results" / "quick" / "01_tiny" / "faces-seed2"
-    assert json.loads((place / "l2" / "result.json").read_text())["seed"] == 2
+    table = folder / "results" / "quick" / "01_tiny.csv"
+    assert results.load_results(table)["seed"].tolist() == [2]
     assert runner.main(["--results"]) == 0
     assert capsys.readouterr().out.endswith(
         "01_tiny faces-seed2: there already, of scenes (0); "
-        "to run it anew, remove notebooks/results/quick/01_tiny/faces-seed2\n"
+        "to run it anew, remove its rows from notebooks/results/quick/01_tiny.csv\n"
     )
+    changed = QUICK + "notebooks: {01_tiny: {image_size: 32}}\nresults: {01_tiny: {faces: [2]}}"
+    (folder / "profiles" / "quick.yaml").write_text(changed)
+    assert runner.main(["--results"]) == 0
+    assert "there already" not in capsys.readouterr().out
 
 
 def test_scores_of_an_earlier_run_are_not_taken_for_this_ones(checkout):
     folder = checkout({"01_tiny": make_notebook(WRITE_RESULT)}, quick=QUICK)
     run = folder.parent / "data" / "runs" / "quick" / "01_tiny"
-    for name in ("gone/result.json", "gone/scores.csv", "l2/epoch-001.weights.h5"):
+    for name in ("results/09_gone.csv", "l2/epoch-001.weights.h5"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("of an earlier run")
     assert runner.main([]) == 0
     left = sorted(str(path.relative_to(run)) for path in run.rglob("*.*") if path.is_file())
-    assert left == ["l2/epoch-001.weights.h5", "l2/result.json"]
+    assert left == [
+        "l2/epoch-001.weights.h5",
+        *(f"results/01_tiny.{end}" for end in ("csv", "json", "pictures.csv.gz")),
+    ]
 
 
 def test_pictures_that_are_not_painted_are_not_published(checkout, capsys, tmp_path):
@@ -273,12 +280,6 @@ def test_pictures_that_are_not_painted_are_not_published(checkout, capsys, tmp_p
     assert runner.main(["--render", "--data", "flowers"]) == 2
     assert capsys.readouterr().err == "--render publishes pictures, so it takes scenes only, not flowers\n"
     assert not (folder.parent / "data").exists()
-
-
-def test_collecting_nothing_is_an_error_and_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError, match="left no result.json under"):
-        runner.collect(tmp_path, tmp_path / "results" / "faces-seed0")
-    assert not (tmp_path / "results").exists()
 
 
 def test_the_first_failure_stops_and_is_readable(checkout, capsys):
