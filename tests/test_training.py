@@ -151,10 +151,10 @@ def test_the_precision_fits_the_machine_or_is_the_one_named(monkeypatch, gpu, ch
 
 
 def test_the_set_up_is_told_when_it_changes(capsys):
-    for seed in (7, 7, 8, 8, 7):
+    for seed in (71, 71, 72, 72, 71):
         training.setup(seed)
     told = capsys.readouterr().out.splitlines()
-    assert [line.partition(",")[0] for line in told] == ["seed 7", "seed 8", "seed 7"]
+    assert [line.partition(",")[0] for line in told] == ["seed 71", "seed 72", "seed 71"]
 
 
 # Checkpoints, without the training
