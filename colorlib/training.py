@@ -12,8 +12,8 @@ import os
 import pathlib
 import platform
 import re
-import shutil
 import sys
+import tempfile
 import time
 import weakref
 
@@ -23,23 +23,21 @@ import numpy as np
 from colorlib import color
 from colorlib.data import files
 
-PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 _LENGTHS = ("decay_steps", "first_decay_steps", "boundaries")  # of Keras's learning-rate schedules
-_locks = weakref.WeakValueDictionary()  # {run folder: the lock file}, of this process
+_told = []  # the line that `setup` printed last
+_locks = weakref.WeakValueDictionary()  # the lock files of this process, by device and inode
 
 
 def setup(seed, *, precision="auto", deterministic=True):
-    """Seeds Python, NumPy and Keras, sets the precision, and prints in one line what was set.
+    """Seeds Python, NumPy and Keras, sets the precision, and prints in one line what was set, if it is news.
 
-    `precision` is one of `PRECISIONS`, else a ValueError is raised. "auto" is float32 on a CPU; on a GPU it is
-    mixed_bfloat16 from compute capability 8 on, else mixed_float16. `deterministic` makes TensorFlow's kernels
-    deterministic, until the process ends: the same seed, the same scores. JAX and torch are so on a CPU, not on a GPU.
+    `precision` is one of Keras's dtype policies (it raises ValueError for another word) or "auto": float32 on a CPU; on
+    a GPU mixed_bfloat16 from compute capability 8 on, else mixed_float16. `deterministic` makes TensorFlow's kernels so
+    until the process ends: the same seed, the same scores. JAX and torch are deterministic on a CPU, not on a GPU.
 
-    With deterministic kernels Keras does without XLA. On a CPU that costs nothing: a step of the vivid model (64 px, 16
-    pictures, 2 cores) took 80 ms with XLA and without, the first one 10 s and 7 s. There, `jit_compile=False` is best.
+    With deterministic kernels Keras does without XLA. On a CPU that costs nothing: a step of the vivid model took 80 ms
+    with XLA and without, and the first one 10 s and 7 s.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
     keras.utils.set_random_seed(seed)
     device, capability = _gpu() or ("CPU", None)
     if precision == "auto":
@@ -49,7 +47,10 @@ def setup(seed, *, precision="auto", deterministic=True):
         importlib.import_module("tensorflow").config.experimental.enable_op_determinism()
     elif capability is not None:
         deterministic = False
-    print(f"seed {seed}, {precision} on {device}, {'' if deterministic else 'not '}deterministic")
+    line = f"seed {seed}, {precision} on {device}, {'' if deterministic else 'not '}deterministic"
+    if line not in _told:
+        print(line)
+    _told[:] = [line]
 
 
 def _gpu():
@@ -70,18 +71,17 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves weights, optimizer and history in `folder` after every epoch; `restore` takes up where that ended.
 
     A run that is killed loses at most one epoch, and ends with the weights it would have had: batches (see
-    `pipeline`) and dropout (under torch, one with a `seed`) follow from the epoch's number, and the optimizer's state
-    is saved. The last two checkpoints are kept, each with its checksum. `history` is {name: [one value an epoch]}, with
-    the epoch's `seconds`. Scores or weights that are not finite end the run with a FloatingPointError, before they are
-    written.
+    `pipeline`) and dropout (under torch, one with a `seed`) follow from the epoch's number. The last two checkpoints
+    are kept, each with its checksum. `history` is {name: [one value an epoch]}, with the epoch's `seconds`. Scores or
+    weights that are not finite end the run with a FloatingPointError, before they are written.
 
-    `settings`, a dict as JSON has it, say what run this is, with a digest of the model's shapes, optimizer and loss:
-    checkpoints of other settings are removed, with a notice, never taken up. Only `epochs` may change, and with them
-    the length of the learning-rate schedule: a run is taken up unless more epochs are done already.
+    `settings`, a dict as JSON has it, say what run this is, with a digest of the model's shapes, optimizer and loss.
+    Checkpoints of other settings are removed, with a notice. Only `epochs` may change, unless more are done already,
+    and the length of the learning-rate schedule.
 
     The weights of the epoch with the lowest `val_loss` are kept, and those of the epochs named in `keep`; `load` brings
-    them back. With `patience`, the run ends after so many epochs without a lower `val_loss`, and `settings` must say
-    how many `epochs` there are at most. (Keras's EarlyStopping counts anew after a resume.)
+    them back. With `patience`, the run ends after so many epochs without a lower `val_loss`, also when it is resumed;
+    `settings` must say how many `epochs` there are at most.
     """
 
     def __init__(self, folder, settings, *, patience=None, keep=()):
@@ -96,12 +96,11 @@ class Checkpoint(keras.callbacks.Callback):
 
         A damaged checkpoint is reported and passed over for the one before it; where none can be read, the model is as
         it was. Locks the folder as long as this object is there: another process gets a BlockingIOError that names this
-        one. Raises OSError where a note (settings.json, history.json) cannot be read, or where it is missing beside
-        files with names that would be overwritten.
+        one. Raises OSError for a damaged settings.json or history.json, and for files of no run that would be lost.
         """
         # Also where there is nothing to load: a first step that has to make the optimizer's variables is traced twice.
         model.optimizer.build(model.trainable_variables)
-        self.settings |= _signature(model)
+        self.settings["model"] = _digest(model)
         self.history = {}
         self._lock = _lock(self.folder)
         paths = {int(path.name[6:].partition(".")[0]): path for path in _ours(self.folder, "epoch")}
@@ -110,13 +109,13 @@ class Checkpoint(keras.callbacks.Callback):
             for path in (*_ours(self.folder, "epoch|kept|preview"), self.folder / "history.json"):
                 path.unlink(missing_ok=True)
             paths = {}
-        _write_json(self.settings, self.folder / "settings.json")
+        files.write_json(self.settings, self.folder / "settings.json")
         known = self._read("history.json") if paths else {}
         for done, path in sorted(paths.items(), reverse=True):
             try:
                 _load_weights(model, path)
             except OSError as error:
-                print(f"{path} cannot be read ({error}); taking the checkpoint before it")
+                print(f"{error}; taking the checkpoint before it")
                 continue
             self.history = {name: values[:done] for name, values in known.items()}
             self._keep(done)
@@ -127,24 +126,21 @@ class Checkpoint(keras.callbacks.Callback):
         return 0
 
     def _is_another_run(self, done):
-        if not (self.folder / "settings.json").exists():
-            if theirs := [*_ours(self.folder, "epoch|kept"), *self.folder.glob("history.json")]:
-                raise FileExistsError(f"{theirs[0]} is of no run (settings.json is missing): take another folder")
+        before = self._read("settings.json") if (self.folder / "settings.json").exists() else {}
+        if "model" not in before:
+            notes = [path for name in ("history", "settings") for path in self.folder.glob(f"{name}.json")]
+            if theirs := [*_ours(self.folder, "epoch|kept"), *notes]:
+                raise FileExistsError(f"{theirs[0]} is of no run: take another folder")
             return False
-        before, now = self._read("settings.json"), self.settings
-        changed = {name for name in before | now if before.get(name) != now.get(name)}
-        if "epochs" in changed and done <= now.get("epochs", 0):
-            changed -= {"epochs", "schedule_steps"}
-        return bool(changed)
+        changed = {name for name in before | self.settings if before.get(name) != self.settings.get(name)}
+        return bool(changed - {"epochs"}) or ("epochs" in changed and done > self.settings.get("epochs", 0))
 
     def _read(self, name):
+        path = self.folder / name
         try:
-            value = json.loads((path := self.folder / name).read_text(encoding="utf-8"))
-            if name == "settings.json" and "model" not in value:
-                raise ValueError("it is not of a run")
-            return value
-        except (OSError, ValueError) as error:
-            raise OSError(f"{path} cannot be read ({error}); to train anew, remove this folder") from error
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise OSError(f"{path} is damaged ({error}); to train anew, remove this folder") from error
 
     def on_train_begin(self, logs=None):
         """Makes sure that the folder is this run's."""
@@ -165,13 +161,12 @@ class Checkpoint(keras.callbacks.Callback):
         # Of the weights too: what the last step made of them is in no loss yet.
         found = values | {weight.path: keras.ops.convert_to_numpy(weight) for weight in self.model.weights}
         if wild := [name for name, value in found.items() if not np.isfinite(value).all()]:
-            kept = f"the checkpoints before it are kept in {self.folder}"
-            raise FloatingPointError(f"epoch {epoch + 1} diverged: {', '.join(wild[:3])} not finite; {kept}")
+            raise FloatingPointError(f"{self.folder}: epoch {epoch + 1} diverged: {', '.join(wild[:3])} not finite")
         for name, value in {**values, "seconds": time.perf_counter() - self._start}.items():
             self.history.setdefault(name, []).append(value)
         # History first: a checkpoint is never ahead of it, and `restore` cuts what is too long.
-        _write_json(self.history, self.folder / "history.json")
-        _place(self._file("epoch", epoch + 1), lambda beside: _save_weights(self.model, beside))
+        files.write_json(self.history, self.folder / "history.json")
+        _save_weights(self.model, self._file("epoch", epoch + 1))
         self._keep(epoch + 1)
         if self._stalled(epoch + 1):
             self.model.stop_training = True
@@ -183,11 +178,8 @@ class Checkpoint(keras.callbacks.Callback):
         return 1 + int(np.argmin(losses)) if losses else None
 
     def load(self, model, epoch=None):
-        """Loads weights and optimizer of `epoch`, of `keep` or else `best_epoch`. An OSError names a file it cannot."""
-        try:
-            _load_weights(model, path := self._file("kept", (self.best_epoch or 0) if epoch is None else epoch))
-        except OSError as error:
-            raise OSError(f"{path} cannot be read ({error}); to train anew, remove this folder") from error
+        """Loads weights and optimizer of `epoch`, one of `keep`, or of `best_epoch`. Raises OSError for a bad file."""
+        _load_weights(model, self._file("kept", (self.best_epoch or 0) if epoch is None else epoch))
 
     def _file(self, kind, epoch):
         return self.folder / f"{kind}-{epoch:03}.weights.h5"
@@ -198,8 +190,9 @@ class Checkpoint(keras.callbacks.Callback):
         wanted = {self._file("kept", number) for number in (*self.keep, self.best_epoch) if number}
         kept = self._file("kept", epoch)
         if kept in wanted:  # also if it is there: it may be damaged
-            _place(kept, lambda beside: shutil.copyfile(last[-1], beside))
-        for old in set(_ours(self.folder, r"(\.partial-)?(epoch|kept)")) - wanted - set(last):
+            files.write(kept, last[-1].read_bytes())
+        parts = self.folder.glob(".*.part")  # of a process that was killed
+        for old in {*_ours(self.folder, "epoch|kept"), *parts} - wanted - set(last):
             old.unlink()  # also later ones, which are damaged
 
     def _stalled(self, epoch):
@@ -252,37 +245,27 @@ class Preview(keras.callbacks.Callback):
 
 def save(model, path):
     """Saves a model as a .keras file, whole or not at all."""
-    _place(pathlib.Path(path), model.save)
+    files.write(path, _content(model.save, "model.keras"))
 
 
-def _place(path, write):
-    """Lets `write` fill a file beside `path`, and renames it when it is on the disk."""
-    beside = path.with_name(f".partial-{path.name}")
-    try:
-        write(beside)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())  # or a power cut could leave the name without the content
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _write_json(value, path):
-    _place(path, lambda beside: beside.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8"))
+def _content(save, name):
+    """The bytes of the file of that name that `save` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        save(path := pathlib.Path(folder, name))
+        return path.read_bytes()
 
 
 def _save_weights(model, path):
     """Saves weights and optimizer, and behind them, where HDF5 does not look, their SHA-256."""
-    model.save_weights(path)
-    with path.open("rb+") as file:
-        file.write(hashlib.file_digest(file, "sha256").digest())
+    content = _content(model.save_weights, "model.weights.h5")
+    files.write(path, content + hashlib.sha256(content).digest())
 
 
 def _load_weights(model, path):
     """Loads what `_save_weights` saved; raises OSError where it is missing or one bit of it has changed."""
-    content = memoryview(path.read_bytes())
+    content = path.read_bytes()
     if hashlib.sha256(content[:-32]).digest() != content[-32:]:
-        raise OSError("its checksum is wrong")
+        raise OSError(f"{path} is damaged: its checksum is wrong")
     model.load_weights(path)
 
 
@@ -293,31 +276,26 @@ def _ours(folder, kinds):
 
 
 def _lock(folder):
-    """Locks a folder for this process, which may do so again; returns the lock file: the lock goes when that does."""
+    """Locks a folder for this process, which may do so again; the lock goes with the file that is returned."""
     folder.mkdir(parents=True, exist_ok=True)
-    (path := folder.resolve() / ".lock").touch()
-    file = _locks.get(path)
-    if file is None or not os.path.samefile(path, file.fileno()):  # the folder may be a new one of the old name
-        file = _locks[path] = path.open("r+")
+    (path := folder / ".lock").touch()
+    known = path.stat().st_dev, path.stat().st_ino  # not its name: the folder may be a new one of the old name
+    file = _locks[known] = _locks.get(known) or path.open("r+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise BlockingIOError(f"{folder} is in use: a training of {path.read_text()}") from None
-    except OSError as error:  # on some network disks
-        print(f"{folder} cannot be locked ({error}): start no second training in it")
     path.write_text(f"process {os.getpid()} on {platform.node()}, started {time.strftime('%Y-%m-%d %H:%M:%S')}")
     return file
 
 
-def _signature(model):
-    """What a compiled model is trained as, without names, which Keras counts up; and how long its schedule is."""
+def _digest(model):
+    """What a compiled model is trained as, without names, which Keras counts up, and without the schedule's length."""
+
+    def without(part):
+        return {name: value for name, value in part.items() if name not in ("name", *_LENGTHS)}
+
     variables = [(one.shape, one.trainable) for one in (*model.weights, *model.optimizer.variables)]
     compiled = [keras.saving.serialize_keras_object(part) for part in (model.optimizer, model.loss)]
-    lengths = []
-
-    def without_lengths(part):
-        lengths.extend(part.pop(name) for name in _LENGTHS if name in part)
-        return {name: value for name, value in part.items() if name != "name"}
-
-    text = json.dumps(json.loads(json.dumps([variables, compiled], default=str), object_hook=without_lengths))
-    return {"model": hashlib.sha256(text.encode()).hexdigest()[:12], "schedule_steps": lengths}
+    text = json.dumps(json.loads(json.dumps([variables, compiled], default=str), object_hook=without))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
