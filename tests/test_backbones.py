@@ -78,8 +78,9 @@ def test_each_network_sees_what_it_was_trained_on(name, tiny):
         np.testing.assert_allclose(seen[:, :8, :8], expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_pictures_are_resized_bilinearly(tiny):
-    model = backbones.imagenet_backbone(LITE, image_size=None, at=48, weights=None)
+@pytest.mark.parametrize("image_size", [32, None])
+def test_pictures_are_resized_bilinearly(tiny, image_size):
+    model = backbones.imagenet_backbone(LITE, image_size=image_size, at=48, weights=None)
     expected = np.stack([cv2.resize(picture, (48, 48)) for picture in grey(LIGHTNESS)])
     np.testing.assert_allclose(128 * preprocessed(model, LIGHTNESS) + 127, expected, atol=0.02)
 
@@ -96,7 +97,7 @@ def test_networks_are_the_published_ones():
     for name, parameters in (("vgg16", 14_714_688), ("resnet50", 23_587_712)):
         model = backbones.imagenet_backbone(name, image_size=64, weights=None)
         assert model.count_params() == parameters and model.trainable_weights == []
-    extractor = backbones.feature_extractor("vgg16", [f"block{i}_conv2" for i in (1, 2, 3)], weights=None)
+    extractor = backbones.feature_extractor("vgg16", backbones.JOHNSON, weights=None)
     maps = [tuple(each.shape) for each in extractor(np.zeros((1, 32, 32, 3), np.float32))]
     assert maps == [(1, 32, 32, 64), (1, 16, 16, 128), (1, 8, 8, 256)]
 
@@ -209,12 +210,13 @@ def test_a_package_that_is_missing_or_lacks_its_weights_is_named(tmp_path, monke
         backbones.feature_extractor()
 
 
-def test_a_hostile_pickle_is_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("call", [(os.system, ("touch hostile",)), (eval, ("open('hostile', 'w')",))])
+def test_a_hostile_pickle_is_refused(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(backbones, "_find", lambda *_: (Path("weights.pth"), "imagenet"))
-    hostile = type("Hostile", (), {"__reduce__": lambda self: (os.system, ("touch hostile",))})()
+    hostile = type("Hostile", (), {"__reduce__": lambda self: call})()
     Path("weights.pth").write_bytes(b"".join(pickle.dumps(part, 2) for part in (1, 1001, {}, {"kernel": hostile}, [])))
-    with pytest.raises(backbones.WeightsError, match="system has no place among weights"):
+    with pytest.raises(backbones.WeightsError, match=f"[.]{call[0].__name__} has no place among weights"):
         backbones.feature_extractor()
     assert not Path("hostile").exists()
 
@@ -258,7 +260,7 @@ def test_weights_are_downloaded_once_whole_and_checked(content, tiny, tmp_path, 
     target, make = tmp_path / "models" / FILE, functools.partial(backbones.imagenet_backbone, "vgg16", image_size=32)
     for flaw in ("the network is away", "MD5 hash of downloaded file"):
         message = f"^https:.*/{FILE} cannot be downloaded .{flaw}.*; if you are offline, .* put it at {target}$"
-        with pytest.raises(backbones.WeightsError, match=message):
+        with pytest.raises(backbones.DownloadError, match=message):
             make()
         assert list(target.parent.iterdir()) == []
         served.append(content)
@@ -342,14 +344,14 @@ def test_features_are_computed_once(cached):
 
 def test_a_second_process_waits_for_the_first(cached, tmp_path):
     cached(small_backbone(), stop=1)
-    held = open(next(tmp_path.iterdir()), "rb")
+    held = os.open(next(tmp_path.iterdir()), os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     came = []
     second = threading.Thread(target=lambda: came.append(cached(small_backbone())), daemon=True)
     second.start()
     second.join(0.5)
     assert second.is_alive() and came == []
-    held.close()
+    os.close(held)
     second.join(60)
     assert came[0][1] == ALL[1:]
 
@@ -363,7 +365,8 @@ def test_features_that_half_precision_does_not_hold_are_refused(cached):
 
 
 def test_another_network_or_another_set_is_computed_anew(cached):
-    cached(small_backbone())
+    first, _ = cached(small_backbone())
+    first = np.array(first)
     other_weights, one_pixel = small_backbone(), PICTURES.copy()
     other_weights.set_weights([weight + np.float32(0.01) for weight in other_weights.get_weights()])
     one_pixel[7, 3, 3, 0] += 1e-4
@@ -371,23 +374,41 @@ def test_another_network_or_another_set_is_computed_anew(cached):
         assert cached(other)[1] == ALL
     for seen in (one_pixel, PICTURES[::-1], PICTURES[:9]):  # a pixel, the order, a picture less
         assert sum(cached(small_backbone(), seen)[1]) == len(seen)
-    assert cached(small_backbone())[1] == []  # the others lie beside it, not in its place
+    again, done = cached(small_backbone())
+    np.testing.assert_array_equal(again, first)  # the others lie beside it, not in its place
+    assert done == []
 
 
 @pytest.mark.parametrize("size", [4, 3])
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_an_interrupted_cache_goes_on_after_the_last_whole_batch(cached, after, size):
+def test_an_interrupted_cache_goes_on_after_the_last_whole_batch(cached, after, size, capsys):
     """Also with batches of another size."""
     assert cached(small_backbone(), stop=after)[1] == ALL[:after]
     assert sum(cached(small_backbone(), size=size)[1]) == COUNT - sum(ALL[:after])
+    assert "anew" not in capsys.readouterr().out
 
 
-def test_features_that_were_cut_short_are_completed(cached, tmp_path):
-    cached(small_backbone())
-    path = next(tmp_path.iterdir())
-    path.write_bytes(path.read_bytes()[:-5])  # of the last picture's six bytes
-    assert cached(small_backbone())[1] == [1]
-    assert cached(small_backbone())[1] == []
+@pytest.mark.parametrize("stop", [2, None], ids=["a part", "whole"])
+def test_damaged_features_are_told_and_computed_anew(cached, tmp_path, capsys, stop):
+    """A bit flipped, cut short, emptied; a note cut short, of another kind, of other pictures or lost."""
+    backbone = small_backbone()
+    cached(backbone, stop=stop)
+    path, note = (next(tmp_path.iterdir()) / name for name in ("features.npy", "progress.json"))
+    kept = {each: each.read_bytes() for each in (path, note)}
+    flipped = kept[path][:-11] + bytes([kept[path][-11] ^ 1]) + kept[path][-10:]
+    damages = [(path, flipped), (path, kept[path][:-11]), (path, b""), (note, kept[note][:-11]), (note, b"[]")]
+    damages += [
+        (note, kept[note].replace(b'"key": ["', b'"key": ["0')),
+        (note, b'{"done": 8, "size": null}'),
+        (note, None),
+    ]
+    for each, content in damages:
+        for other in kept:
+            other.write_bytes(kept[other])
+        each.unlink() if content is None else each.write_bytes(content)
+        assert cached(backbone)[1] == ALL
+        assert capsys.readouterr().out.count("features.npy was changed or cut short") == 1
+        assert cached(backbone)[1] == [] and capsys.readouterr().out == ""
 
 
 def test_batches_that_do_not_come_again_are_refused(cached, tmp_path):
@@ -400,3 +421,10 @@ def test_batches_that_do_not_come_again_are_refused(cached, tmp_path):
         with pytest.raises(ValueError, match="the batches came otherwise the second time"):
             backbones.cached_features(small_backbone(), batches, tmp_path)
     cached(small_backbone())
+
+
+def test_a_full_disk_is_one_clear_error(cached, tmp_path):
+    cached(small_backbone(), stop=0)
+    (next(tmp_path.iterdir()) / "features.npy").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device: .*features.npy"):
+        cached(small_backbone())

