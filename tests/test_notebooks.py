@@ -407,7 +407,9 @@ def test_the_bootstrap_cell_moves_to_the_root(tmp_path, monkeypatch):
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path / "notebooks")
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
     exec(bootstrap.cell(ROOT), {})
+    assert os.environ["COLORLIB_STARTED_IN"] == str(tmp_path / "notebooks")
     assert pathlib.Path.cwd() == tmp_path and sys.path[0] == str(tmp_path)
 
 
