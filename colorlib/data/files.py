@@ -4,6 +4,8 @@ Nothing else in the package opens a foreign picture, so what is hard about them 
 tags, 16 bits, alpha, broken data) is decided here once.
 """
 
+import contextlib
+import fcntl
 import io
 import json
 import os
@@ -188,6 +190,25 @@ def _resize(picture, height, width):
     # OpenCV's area filter rounds once; Pillow's, in two passes, comes out up to a level brighter.
     how = cv2.INTER_AREA if height <= picture.shape[0] else cv2.INTER_LINEAR
     return cv2.resize(np.ascontiguousarray(picture), (width, height), interpolation=how)
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Makes a folder and keeps other processes that lock it out; a second one says that it waits for the first.
+
+    The lock ends with the block, or with the process, however that ends.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{folder}: another process works in this folder; waiting for it", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write(path, content):

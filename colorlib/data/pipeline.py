@@ -5,7 +5,6 @@ have seen, and threads change nothing. All is TensorFlow operations; only `album
 """
 
 import copy
-import fcntl
 import hashlib
 import json
 import math
@@ -215,13 +214,7 @@ def _cached(paths, image_size, cache):
     stats = [[Path(path).name, os.stat(path).st_size, os.stat(path).st_mtime_ns] for path in paths]
     key = hashlib.sha256(json.dumps([_FORMAT, image_size, stats]).encode()).hexdigest()[:16]
     folder = cache / key
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:  # held until it is closed, or its process ends
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{folder}: another process is filling this cache; waiting for it", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with files.locked(folder):
         for leftover in folder.glob("*.part"):  # of a process that was killed
             leftover.unlink()
         sizes = {file.name: file.stat().st_size for file in folder.glob("*.rgb")}

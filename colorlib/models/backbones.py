@@ -10,7 +10,6 @@ Each composer returns a `keras.Model` of two layers: "preprocess" turns a pictur
 """
 
 import collections
-import fcntl
 import functools
 import hashlib
 import importlib.util
@@ -292,13 +291,8 @@ def cached_features(backbone, batches, folder):
         weights.update(np.ascontiguousarray(ops.convert_to_numpy(weight)))
     key = [digest.hexdigest() for digest in (hashlib.sha256(config), weights, pictures)]
     place = Path(folder) / "-".join(text[:10] for text in key)
-    place.mkdir(parents=True, exist_ok=True)
-    lock = os.open(place, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with files.locked(place):
         return _filled(backbone, batches, place, key, sizes)
-    finally:
-        os.close(lock)
 
 
 def _filled(backbone, batches, place, key, sizes):

@@ -9,7 +9,6 @@ An experiment's table is three files, in RUN_FOLDER/results or, where it is publ
 
 import csv
 import datetime
-import fcntl
 import functools
 import gzip
 import hashlib
@@ -122,10 +121,7 @@ def merge(table, rows, pictures, notes, *, same=KEYS):
     Whole or not at all, and one writer at a time: the folder is locked meanwhile.
     """
     table = Path(table)
-    table.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(table.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, however that ends
+    with files.locked(table.parent):
         old, old_pictures, old_notes = read(table) if table.exists() else (rows[:0], pictures[:0], {})
         gone = pd.MultiIndex.from_frame(old[same]).isin(pd.MultiIndex.from_frame(rows[same]))
         merged = pd.DataFrame(old[~gone].to_dict("records") + rows.to_dict("records"), dtype=object).sort_values(KEYS)
@@ -139,8 +135,6 @@ def merge(table, rows, pictures, notes, *, same=KEYS):
             files.write(table.with_suffix(".pictures.csv.gz"), gzip.compress(text.encode(), mtime=0))
             files.write(table.with_suffix(".json"), "{\n" + ",\n".join(lines) + "\n}\n")
             files.write(table, merged.to_csv(index=False))
-    finally:
-        os.close(lock)
 
 
 def read(table):
