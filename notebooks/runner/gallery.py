@@ -9,10 +9,8 @@ import string
 from colorlib.data import files
 from notebooks.runner import profiles
 
-GREETING = re.compile(
-    r"WARNING: All log messages before absl::|[IWE]0000 |WARNING:tensorflow:.* retracing"
-    r"|To enable the following instruct"
-)
+GREETING = re.compile(r"WARNING: All log messages before absl::|[IWE]0000 |To enable the following instruct")
+RETRACING = re.compile(r"WARNING:tensorflow:.* retracing")  # as every new model is
 PAGE = pathlib.Path(__file__).with_suffix(".html")
 
 
@@ -64,6 +62,10 @@ def strip_greetings(path):
             noise[0]["text"] = [f"{line}\n" for line in seen if line.strip() and not GREETING.match(line)]
             gone = noise[1:] if noise[0]["text"] else noise
             cell["outputs"] = [output for output in outputs if not any(output is other for other in gone)]
+        for output in cell.get("outputs", []):  # in a notebook TensorFlow's own warnings go to standard output
+            if output.get("name") == "stdout":
+                lines = "".join(output["text"]).splitlines(keepends=True)
+                output["text"] = [line for line in lines if not RETRACING.match(line)]
     files.write(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
