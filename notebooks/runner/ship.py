@@ -83,9 +83,9 @@ def working_sizes(model, paths):
     found = {}
     for size in tqdm(WORKING_SIZES, desc="working sizes"):
         pairs = [(colorize.colorize(model, picture, size=size), picture) for picture in pictures]
-        scores = pd.concat([scores.per_picture(made[None], true[None], only=names) for made, true in pairs]).mean()
-        ratio = scores["colorfulness"] / scores["colorfulness_true"]
-        found[str(size)] = {"ciede2000": float(scores["ciede2000"]), "colorfulness_ratio": float(ratio)}
+        means = pd.concat([scores.per_picture(made[None], true[None], only=names) for made, true in pairs]).mean()
+        ratio = means["colorfulness"] / means["colorfulness_true"]
+        found[str(size)] = {"ciede2000": float(means["ciede2000"]), "colorfulness_ratio": float(ratio)}
     return found
 
 
