@@ -47,7 +47,6 @@ def compare(folder, notebook, variant, against, values, others, score="ciede2000
         ([-2, -2, -2, -2], "holds", "fails", "fails"),
         ([0.3, -0.3, 0.2, -0.2], "undecided", "undecided", "holds"),
         ([0.2, 0.3, 0.6, 0.9], "fails", "holds", "undecided"),
-        ([2, -2, 2, -2], "undecided", "undecided", "undecided"),
     ],
 )
 def test_a_verdict_says_on_which_side_the_interval_lies(tmp_path, gap, less, more, equal):
@@ -79,16 +78,6 @@ def test_a_claim_is_decided_where_every_seed_agrees(tmp_path, gaps, verdict):
     assert row["effect"].startswith(f"{mean} [{mean}, {mean}]") and row["verdict"] == verdict
 
 
-def test_equal_are_two_of_which_every_seed_lies_within_the_margin(tmp_path):
-    for seed, gap in enumerate((0.9, -0.9)):
-        row = compare(tmp_path, "06", "large", "large-best", [9 + gap] * 3, [9] * 3, seed=seed, role="landscapes")
-    assert (row["effect"][:5], row["verdict"]) == ("+0.00", "undecided")
-
-
-def test_a_table_says_whose_weights_the_frozen_network_had(tmp_path):
-    assert compare(tmp_path, "03", "transfer", "scratch", [1, 2], [3, 4], weights="random")["weights"] == "random"
-
-
 def test_against_the_truth_a_run_is_held_to_its_own_true_pictures(tmp_path):
     scores = {"colorfulness": [10.0, 20.0, 30.0], "colorfulness_true": [15.0, 26.0, 37.0]}
     for seed in (0, 1):
@@ -116,25 +105,16 @@ def test_a_claim_without_both_runs_is_left_out(tmp_path):
     assert rows(tmp_path) == []
 
 
-def test_two_sets_of_one_role_are_not_taken_for_one(tmp_path):
-    one = write(tmp_path / "one", "09", "adjusted", {"ciede2000": [1.0]}, name="faces")
-    other = write(tmp_path / "two", "09", "adjusted", {"ciede2000": [2.0]}, name="scenes-faces")
-    with pytest.raises(ValueError, match=f"{other}: the same run as in {one}: notebook 09, role faces"):
-        claims.table(tmp_path)
-
-
 def test_tables_stand_side_by_side_in_the_order_of_the_claims(tmp_path):
     for folder, gap in (("scenes", -1.0), ("photos", 1.0)):
         compare(tmp_path / folder, "06", "large", "large-best", [5 + gap] * 2, [5.0] * 2, role="landscapes")
         compare(tmp_path / folder, "03", "transfer", "scratch", [5 + gap] * 2, [5.0] * 2)
-        compare(tmp_path / folder, "06", "small", "small-best", [5 + gap, 5 - gap], [5.0] * 2, role="landscapes")
     compare(tmp_path / "photos", "07", "mended", "l2", [4.0] * 2, [5.0] * 2)
     table = claims.side_by_side({name: tmp_path / name for name in ("scenes", "photos")})
     assert table.columns.tolist() == ["claim", "it says", "test", "expected", "scenes", "photos", "agree"]
     told = table[["claim", "scenes", "photos", "agree"]].itertuples(index=False, name=None)
     assert list(told) == [
         ("C1", "-1.00 [-1.00, -1.00], 1 seed, holds", "+1.00 [+1.00, +1.00], 1 seed, fails", "no"),
-        ("C9", "+0.00 [-1.00, +1.00], 1 seed, undecided", "+0.00 [-1.00, +1.00], 1 seed, undecided", ""),
         ("C9", "-1.00 [-1.00, -1.00], 1 seed, fails", "+1.00 [+1.00, +1.00], 1 seed, fails", "yes"),
         ("C11", "–", "-1.00 [-1.00, -1.00], 1 seed, holds", ""),
     ]

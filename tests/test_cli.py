@@ -1,17 +1,13 @@
 """The command line: what it writes, what it says, and its exit status."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-import colorlib
 from colorlib import __main__ as cli
 from colorlib import colorize, models
 from colorlib.data import files
@@ -94,9 +90,7 @@ def test_the_old_names_of_a_dial_still_turn_it(name, album, model, capsys, monke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["album/broken.jpg"], "skipped album/broken.jpg"),
         (["nowhere.jpg"], "skipped nowhere.jpg: no such file"),
-        (["empty"], "skipped empty: no such file, or no picture in this folder"),
         (["album/a.png", "--temperature", "0"], "temperature must be"),
         (["album/a.png", "--model", "nowhere.keras"], "nowhere.keras: no such model file"),
         (["album", "--out", "album"], "--out album is the folder that is read; name another"),
@@ -104,7 +98,6 @@ def test_the_old_names_of_a_dial_still_turn_it(name, album, model, capsys, monke
     ],
 )
 def test_where_nothing_could_be_done_the_status_is_2_and_the_reason_one_line(album, model, capsys, arguments, message):
-    (album.parent / "empty").mkdir()
     assert cli.main(["colorize", "--out", "colored", "--model", model, *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("colorlib: ") and error.count("\n") == 1
@@ -125,8 +118,6 @@ def test_ctrl_c_is_one_line_and_status_130(album, model, capsys, monkeypatch):
         (["colorise"], "invalid choice: 'colorise'"),
         (["colorize", "a.jpg"], "the following arguments are required: --out"),
         (["colorize", "a.jpg", "--out", "b", "--gain", "nan"], "--gain: must be a number, 0 or more, not 'nan'"),
-        (["colorize", "a.jpg", "--out", "b", "--rebalance", "-1"], "argument --rebalance: must be a number, 0 or more"),
-        ([], "the following arguments are required: COMMAND"),
     ],
 )
 def test_wrong_arguments_are_one_line_and_status_2(capsys, arguments, message):
@@ -136,27 +127,18 @@ def test_wrong_arguments_are_one_line_and_status_2(capsys, arguments, message):
     assert stop.value.code == 2 and message in error and error.count("\n") == 1
 
 
-def test_the_version_is_the_packages(capsys):
-    with pytest.raises(SystemExit):
-        cli.main(["--version"])
-    assert capsys.readouterr().out == f"colorlib {colorlib.__version__}\n"
-
-
 def test_pictures_against_themselves_score_perfectly(album, capsys):
     (album / "broken.jpg").unlink()
     (album / "a.png").unlink()  # the same name as a.JPG
     assert cli.main(["evaluate", "album", "album", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["pictures"] == 2
-    constant = report["set_scores"]["constant_sign_agreement"]
-    assert 0.5 <= constant < 1
     assert report["scores"]["ciede2000"]["mean"] == 0
     assert report["scores"]["colorfulness_ratio"]["mean"] == pytest.approx(1)
     assert report["set_scores"]["ab_wasserstein"] == 0
     assert cli.main(["evaluate", "album", "album"]) == 0
     table = capsys.readouterr().out
     assert re.search(r"ciede2000 +0\.000   0\.000 \.\. 0\.000\n", table)
-    assert re.search(rf"constant_sign_agreement +{constant:.3f} ", table)
 
 
 def test_pairs_that_cannot_be_scored_are_reported_and_the_others_scored(album, capsys):
@@ -166,10 +148,6 @@ def test_pairs_that_cannot_be_scored_are_reported_and_the_others_scored(album, c
     first, second = error.splitlines()
     assert first == "colorlib: skipped a: several pictures of this name in album"
     assert second.startswith("colorlib: skipped broken: album/broken.jpg: ")
-    (album / "1950" / "b.webp").unlink()
-    assert cli.main(["evaluate", "album", "album"]) == 2
-    error = capsys.readouterr().err
-    assert "can be scored; the first: a: several" in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -189,17 +167,3 @@ def test_data_says_what_it_made(album, capsys, tmp_path):
     counts, folder = out.splitlines()
     assert re.fullmatch(r"3 pictures \(\d train, \d validation, \d test\), 1 rejected", counts)
     assert len(list((tmp_path / folder / "pictures").iterdir())) == 3
-    (album / "broken.jpg").unlink()
-    assert cli.main(["data", "album"]) == 0
-
-
-@pytest.mark.slow
-def test_a_run_that_goes_well_says_nothing_on_stderr(album, model):
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    run = subprocess.run(
-        [sys.executable, "-m", "colorlib", "colorize", "album/a.png", "--out", "colored", "--model", model],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")

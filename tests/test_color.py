@@ -16,21 +16,13 @@ def cube():
     return np.concatenate(grids).astype(np.float32)
 
 
-def test_lab_agrees_with_scikit_image(cube):
-    np.testing.assert_allclose(color.rgb_to_lab(cube), skimage.color.rgb2lab(cube), atol=1e-3)
-
-
-def test_rgb_agrees_with_scikit_image_and_undoes_lab(cube):
+def test_both_ways_agree_with_scikit_image_and_undo_each_other(cube):
     lab = color.rgb_to_lab(cube)
+    np.testing.assert_allclose(lab, skimage.color.rgb2lab(cube), atol=1e-3)
     np.testing.assert_allclose(color.lab_to_rgb(lab), skimage.color.lab2rgb(lab), atol=1e-3)
     np.testing.assert_allclose(color.lab_to_rgb(lab), cube, atol=1e-4)
     doubles = color.lab_to_rgb(color.rgb_to_lab(np.float64(cube)))
     assert doubles.dtype == np.float64 and np.abs(doubles - cube).max() < 1e-6
-
-
-def test_grey_has_no_color():
-    grey = np.repeat(np.arange(256)[:, None], 3, -1) / 255.0
-    assert np.abs(color.rgb_to_lab(grey)[..., 1:]).max() < 0.01
 
 
 def test_the_same_numbers_inside_tf_data_and_as_backend_tensors(cube):
@@ -57,15 +49,9 @@ def test_8_bit_pictures_take_a_quicker_way_to_the_same_numbers():
     for wrong in (pictures / 255.0, pictures[..., :1], pictures.astype(np.int64)):
         with pytest.raises(ValueError, match="8-bit sRGB"):
             color.lab_of(wrong)
-    assert color.lab_of(np.empty((0, 3), np.uint8)).shape == color.lab_to_rgb(np.empty((0, 3))).shape == (0, 3)
-
-
-def test_integers_and_half_precision_are_taken_and_other_shapes_are_not():
-    np.testing.assert_allclose(color.lab_to_rgb(np.array([50, 0, 0])), color.lab_to_rgb(np.array([50.0, 0, 0])))
-    half = color.rgb_to_lab(np.array([0.2, 0.4, 0.6], np.float16))
-    np.testing.assert_allclose(half, color.rgb_to_lab(np.array([0.2, 0.4, 0.6])), atol=0.3)
     with pytest.raises(ValueError, match="three numbers"):
         color.rgb_to_lab(np.zeros((6, 6)))
+    assert color.lab_of(np.empty((0, 3), np.uint8)).shape == color.lab_to_rgb(np.empty((0, 3))).shape == (0, 3)
 
 
 def test_a_loss_in_lab_has_the_gradient_of_its_formula():
@@ -93,9 +79,8 @@ def test_split_scales_to_the_contract():
 
 def test_render_returns_pictures_it_was_given():
     pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    back, clipped = color.render(*color.from_uint8(pictures))
+    back, _ = color.render(*color.from_uint8(pictures))
     np.testing.assert_array_equal(back, pictures)
-    assert not clipped.any()
 
 
 def test_render_clips_to_the_gamut_and_says_where():

@@ -15,7 +15,7 @@ import time
 import pytest
 
 from colorlib.scoring import results
-from notebooks.runner import bootstrap, gallery, profiles
+from notebooks.runner import bootstrap, profiles
 from notebooks.runner import run as runner
 
 ROOT = profiles.ROOT
@@ -28,6 +28,7 @@ role = "faces"
 image_size = 64
 run_folder = "data/runs/tiny"
 seeds = [0]"""
+OTHER = PARAMETERS.replace('"faces"', '"flowers"') + "\nepochs = 5\nrate = 0.1"
 QUICK = "sources: {faces: scenes, flowers: scenes}\n"
 
 
@@ -69,42 +70,21 @@ def checkout(tmp_path, monkeypatch):
     [
         (QUICK, {"name": "quik"}, "unknown profile 'quik'; did you mean quick?"),
         ("sources: [", {}, "is not YAML"),
-        ("- quick", {}, "is not a mapping"),
         ("sauces: {}", {}, "unknown section 'sauces'; did you mean sources?"),
         ("sources: {face: scenes}", {}, "unknown role 'face'; did you mean faces?"),
         (QUICK + "shared: {epocs: 3}", {}, "no notebook has the parameter 'epocs'; did you mean epochs?"),
         (QUICK + "notebooks: {02_othr: {}}", {}, "unknown notebook '02_othr'; did you mean 02_other?"),
-        (
-            QUICK + "notebooks: {01_tiny: {epochs: 3}}",
-            {},
-            "notebook 01_tiny: unknown parameter 'epochs'; there are: profile",
-        ),
         (QUICK + "notebooks: {02_other: {epochs: many}}", {}, "epochs = 'many' is not a int, such as 5"),
-        (QUICK + "notebooks: {02_other: {epochs: true}}", {}, "epochs = True is not a int"),
-        (QUICK + "notebooks: {02_other: {epochs: 2.5}}", {}, "epochs = 2.5 is not a int"),
         (QUICK + "shared: {seeds: [0, x]}", {}, r"seeds = \[0, 'x'\] is not a list, such as \[0\]"),
-        (QUICK + "shared: {seeds: 0}", {}, "seeds = 0 is not a list"),
-        (QUICK + "shared: {role: cats}", {}, "unknown role 'cats'"),
         ("sources: {faces: scenes}", {}, "no source for the role 'flowers': give DATA= or SETS="),
-        (
-            QUICK,
-            {"data": "scenery"},
-            "scenery: no such folder or file in .*, nor a known set .*; did you mean 'scenes'?",
-        ),
-        (QUICK, {"data": "nowhere/set.tar"}, "nowhere/set.tar: no such folder or file"),
-        (QUICK, {"data": "."}, "no pictures in it"),
+        (QUICK, {"data": "scenery"}, "scenery: no such folder or file in .*; did you mean 'scenes'?"),
         (QUICK, {"data": "notebooks/profiles/quick.yaml"}, "quick.yaml: not a whole .tar, .tar.gz or .zip"),
-        (QUICK, {"data": "celeba"}, "celeba cannot be fetched automatically"),
-        (QUICK, {"sets": "nowhere"}, "SETS=nowhere: no set 'faces' there .found none"),
         (QUICK, {"only": ["7"]}, "unknown notebook '7'; there are: 01_tiny, 02_other"),
         (QUICK, {"results": True}, "profile 'quick' lists no results for 01_tiny, 02_other"),
-        (QUICK, {"results": True, "data": "scenes"}, "give SETS=FOLDER"),
-        (QUICK + "results: {01_tiny: {cats: [0]}}", {"results": True}, "results of 01_tiny: unknown role 'cats'"),
     ],
 )
 def test_bad_input_is_one_clear_message_before_anything_runs(checkout, yaml, options, message):
-    other = PARAMETERS.replace('"faces"', '"flowers"') + "\nepochs = 5\nrate = 0.1"
-    folder = checkout({"01_tiny": make_notebook(), "02_other": make_notebook(parameters=other)}, quick=yaml)
+    folder = checkout({"01_tiny": make_notebook(), "02_other": make_notebook(parameters=OTHER)}, quick=yaml)
     with pytest.raises(ValueError, match=message) as caught:
         profiles.plan(options.pop("name", "quick"), folder, **options)
     assert "\n" not in str(caught.value)
@@ -114,7 +94,6 @@ def test_bad_input_is_one_clear_message_before_anything_runs(checkout, yaml, opt
     ("parameters", "message"),
     [
         (PARAMETERS + "\nwidth = 2 * 8", "`width = 2 . 8` in the parameters cell is not a literal"),
-        (PARAMETERS + "\nimport os", "`import os` in the parameters cell is not a literal"),
         (PARAMETERS.replace("image_size = 64", ""), "the parameters cell lacks `image_size` .int"),
         (PARAMETERS.replace('"faces"', '"cats"'), "role 'cats' is none of faces"),
     ],
@@ -124,16 +103,9 @@ def test_a_parameters_cell_holds_flat_literals(parameters, message):
         profiles.parameters(make_notebook(parameters=parameters), "01_tiny")
 
 
-def test_exactly_one_cell_is_tagged():
+def test_a_file_that_is_no_notebook_is_named(tmp_path):
     with pytest.raises(profiles.ProfileError, match="0 cells are tagged `parameters`"):
         profiles.parameters({"cells": []}, "01_tiny")
-    twice = make_notebook()
-    twice["cells"].append(twice["cells"][1])
-    with pytest.raises(profiles.ProfileError, match="2 cells are tagged `parameters`"):
-        profiles.parameters(twice, "01_tiny")
-
-
-def test_a_file_that_is_no_notebook_is_named(tmp_path):
     (tmp_path / "01_tiny.ipynb").write_text("{")
     with pytest.raises(profiles.ProfileError, match="01_tiny.ipynb is not a notebook"):
         profiles.source_notebooks(tmp_path)
@@ -142,70 +114,43 @@ def test_a_file_that_is_no_notebook_is_named(tmp_path):
 
 
 def test_the_plan_fills_in_what_differs(checkout):
-    other = PARAMETERS.replace('"faces"', '"flowers"') + "\nepochs = 5\nrate = 0.1"
     yaml = "shared: {epochs: 2, image_size: 32, rate: 1}\nnotebooks: {02_other: {epochs: 9}}\n"
-    folder = checkout({"01_tiny": make_notebook(), "02_other": make_notebook(parameters=other)}, quick=QUICK + yaml)
+    folder = checkout({"01_tiny": make_notebook(), "02_other": make_notebook(parameters=OTHER)}, quick=QUICK + yaml)
     (first, tiny), (second, other) = profiles.plan("quick", folder, data="scenes", seeds=[3, 4])
     assert (first, second) == ("01_tiny", "02_other")
-    assert tiny == {
-        "profile": "quick",
-        "source": "scenes",
-        "role": "faces",
-        "image_size": 32,
-        "run_folder": "data/runs/quick/01_tiny",
-        "seeds": [3, 4],
-    }
+    expected = {"profile": "quick", "source": "scenes", "role": "faces", "image_size": 32, "seeds": [3, 4]}
+    assert tiny == expected | {"run_folder": "data/runs/quick/01_tiny"}
     assert (other["epochs"], other["rate"], other["role"]) == (9, 1, "flowers")
     assert [stem for stem, _ in profiles.plan("quick", folder, only=["2"])] == ["02_other"]
 
 
 def test_sets_give_each_role_its_own_source_relative_to_the_root(checkout, tmp_path):
-    other = PARAMETERS.replace('"faces"', '"flowers"')
-    folder = checkout({"01_tiny": make_notebook(), "02_other": make_notebook(parameters=other)}, quick=QUICK)
+    folder = checkout({"01_tiny": make_notebook(), "02_other": make_notebook(parameters=OTHER)}, quick=QUICK)
     (tmp_path / "sets" / "faces").mkdir(parents=True)
     (tmp_path / "sets" / "faces" / "a.jpg").touch()
     with tarfile.open(tmp_path / "sets" / "flowers.tar", "w") as archive:
         archive.add(tmp_path / "sets" / "faces" / "a.jpg", "a.jpg")
     runs = profiles.plan("quick", folder, sets=tmp_path / "sets")
     assert [values["source"] for _, values in runs] == ["../sets::faces", "../sets::flowers"]
-    (tmp_path / "sets" / "flowers.tar").write_bytes(b"half a download")
-    with pytest.raises(ValueError, match="flowers.tar: not a whole .tar"):
-        profiles.plan("quick", folder, sets=tmp_path / "sets")
 
 
 def test_a_second_picture_set_is_filled_as_its_role_says(checkout, tmp_path):
     two = make_notebook(parameters=PARAMETERS + '\nlandscapes_source = "nowhere"')
     yaml = "sources: {faces: scenes, landscapes: flowers}\nresults: {01_two: {faces: [0], varied: [1]}}"
-    folder = checkout({"01_two": two, "02_one": make_notebook()}, quick=yaml, short=QUICK)
+    folder = checkout({"01_two": two}, quick=yaml, short=QUICK)
 
     def filled(name="quick", **options):
-        runs = profiles.plan(name, folder, only=["1"], **options)
+        runs = profiles.plan(name, folder, **options)
         return [(values["source"], values["landscapes_source"]) for _, values in runs]
 
     assert filled() == [("scenes", "flowers")]
-    assert filled(data="scenes") == [("scenes", "scenes")]
     for role in ("faces", "landscapes", "varied"):
         (tmp_path / "sets" / role).mkdir(parents=True)
         (tmp_path / "sets" / role / "a.jpg").touch()
-    assert filled(sets=tmp_path / "sets") == [("../sets::faces", "../sets::landscapes")]
     runs = [("../sets::faces", "../sets::landscapes"), ("../sets::varied", "../sets::landscapes")]
     assert filled(sets=tmp_path / "sets", results=True) == runs
-    assert "landscapes_source" not in profiles.plan("quick", folder, only=["2"])[0][1]
-    with pytest.raises(
-        profiles.ProfileError, match="'short' has no source for the role 'landscapes': give DATA= or SETS="
-    ):
+    with pytest.raises(profiles.ProfileError, match="'short' has no source for the role 'landscapes'"):
         filled("short")
-    shutil.rmtree(tmp_path / "sets" / "landscapes")
-    with pytest.raises(ValueError, match="no set 'landscapes' there"):
-        filled(sets=tmp_path / "sets")
-
-
-def test_a_folder_with_the_name_of_a_set_is_not_taken_for_the_set(checkout):
-    folder = checkout({"01_tiny": make_notebook()}, quick=QUICK)
-    (folder.parent / "flowers").mkdir()
-    (folder.parent / "flowers" / "a.jpg").touch()
-    sources = [profiles.plan("quick", folder, data=data)[0][1]["source"] for data in ("flowers", "./flowers")]
-    assert sources == ["flowers", "./flowers"]
 
 
 def test_results_are_one_run_for_each_role_and_seed(checkout):
@@ -213,7 +158,6 @@ def test_results_are_one_run_for_each_role_and_seed(checkout):
     folder = checkout({"01_tiny": make_notebook()}, quick=yaml)
     runs = [values for _, values in profiles.plan("quick", folder, results=True)]
     assert [(values["role"], values["seeds"]) for values in runs] == [("faces", [0]), ("faces", [1]), ("flowers", [0])]
-    assert runs[1]["run_folder"] == "data/runs/results/quick/01_tiny/faces-seed1"
 
 
 WRITE_RESULT = """\
@@ -226,14 +170,13 @@ print("trained on", source)"""
 
 
 @pytest.mark.slow
-def test_training_all_leaves_executed_copies_a_page_and_renderings(checkout, capsys):
+def test_training_all_leaves_executed_copies_a_page_and_renderings(checkout):
     folder = checkout({"01_tiny": make_notebook(WRITE_RESULT)}, quick=QUICK)
     checkpoint = folder.parent / "data" / "runs" / "quick" / "01_tiny" / "epoch-001.weights.h5"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
     assert runner.main(["--seeds", "5", "--render"]) == 0
     assert not checkpoint.exists()  # a rendering is of a whole run
-    assert re.search(r"01_tiny \.+ +0\.\d min\n", capsys.readouterr().out)
     run = folder.parent / "data" / "runs" / "quick"
     assert "trained on scenes" in (run / "01_tiny.ipynb").read_text()
     assert results.load_results(run)["seed"].tolist() == [5]
@@ -251,10 +194,7 @@ def test_results_are_collected_once(checkout, capsys):
     table = folder / "results" / "quick" / "01_tiny.csv"
     assert results.load_results(table)["seed"].tolist() == [2]
     assert runner.main(["--results"]) == 0
-    assert capsys.readouterr().out.endswith(
-        "01_tiny faces-seed2: there already, of scenes (0); "
-        "to run it anew, remove its rows from notebooks/results/quick/01_tiny.csv\n"
-    )
+    assert "01_tiny faces-seed2: there already, of scenes (0)" in capsys.readouterr().out
     changed = QUICK + "notebooks: {01_tiny: {image_size: 32}}\nresults: {01_tiny: {faces: [2]}}"
     (folder / "profiles" / "quick.yaml").write_text(changed)
     assert runner.main(["--results"]) == 0
@@ -268,11 +208,8 @@ def test_scores_of_an_earlier_run_are_not_taken_for_this_ones(checkout):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("of an earlier run")
     assert runner.main([]) == 0
-    left = sorted(str(path.relative_to(run)) for path in run.rglob("*.*") if path.is_file())
-    assert left == [
-        "l2/epoch-001.weights.h5",
-        *(f"results/01_tiny.{end}" for end in ("csv", "json", "pictures.csv.gz")),
-    ]
+    left = sorted(path.name for path in run.rglob("*.*") if path.is_file())
+    assert left == ["01_tiny.csv", "01_tiny.json", "01_tiny.pictures.csv.gz", "epoch-001.weights.h5"]
 
 
 def test_pictures_that_are_not_painted_are_not_published(checkout, capsys, tmp_path):
@@ -282,50 +219,37 @@ def test_pictures_that_are_not_painted_are_not_published(checkout, capsys, tmp_p
     assert not (folder.parent / "data").exists()
 
 
-def test_the_first_failure_stops_and_is_readable(checkout, capsys):
+@pytest.mark.parametrize("options", [[], ["--jobs", "2"]])
+def test_the_first_failure_stops_and_is_readable(checkout, capsys, options):
     failing = make_notebook("pictures = []\nraise ValueError(f'{source}: no picture in there')")
-    folder = checkout({"01_bad": failing, "02_next": make_notebook()}, quick=QUICK)
-    assert runner.main([]) == 1
+    folder = checkout({"01_bad": failing, "02_next": make_notebook(), "03_last": make_notebook()}, quick=QUICK)
+    assert runner.main(options) == 1
     error = capsys.readouterr().err
-    assert "01_bad failed in this cell" in error
-    assert ">   2 | raise ValueError" in error and "    1 | pictures = []" in error
+    assert "01_bad failed in this cell" in error and ">   2 | raise ValueError" in error
     assert "\nValueError: scenes: no picture in there\n" in error
     assert "data/runs/quick/01_bad.partial.ipynb" in error and "Traceback" not in error
     run = folder.parent / "data" / "runs" / "quick"
-    assert sorted(path.name for path in run.iterdir()) == ["01_bad.log", "01_bad.partial.ipynb"]
+    assert (run / "01_bad.partial.ipynb").is_file() and not (run / "03_last.ipynb").exists()
 
 
 MEET = """import pathlib, time
-pathlib.Path('{}').touch()
+pathlib.Path('{0}').touch()
 until = time.monotonic() + 60
-while not pathlib.Path('{}').exists():
+while not pathlib.Path('{1}').exists():
     assert time.monotonic() < until, 'the other never began'
     time.sleep(0.05)
-time.sleep({})
-pathlib.Path('{}-done').touch()
+time.sleep(2)
+pathlib.Path('{0}-done').touch()
 """
 
 
-def test_notebooks_run_side_by_side_and_the_last_one_alone(checkout, capsys):
-    last = make_notebook("import pathlib\nassert pathlib.Path('b-done').exists()")
-    first, second = make_notebook(MEET.format("a", "b", 0, "a")), make_notebook(MEET.format("b", "a", 6, "b"))
-    sources = {"01_one": first, "02_two": second}
-    folder = checkout({**sources, "03_last": last}, quick=QUICK)
+def test_notebooks_run_side_by_side_and_the_last_one_alone(checkout):
+    last = make_notebook("import pathlib\nassert pathlib.Path('a-done').exists() and pathlib.Path('b-done').exists()")
+    first, second = make_notebook(MEET.format("a", "b")), make_notebook(MEET.format("b", "a"))
+    folder = checkout({"01_one": first, "02_two": second, "03_last": last}, quick=QUICK)
     assert runner.main(["--jobs", "2"]) == 0
-    out = capsys.readouterr().out
-    assert re.search(r"03_last \.+ +\d+\.\d min", out) and "one" in out.split("03_last")[0]
     took = json.loads((folder.parent / "data/runs/quick/minutes.json").read_text())
     assert list(took["minutes"]) == ["01_one", "02_two", "03_last"] and took["at_a_time"] == 2
-    assert max(took["minutes"].values()) <= took["minutes_in_all"] + 0.01
-
-
-def test_a_failure_side_by_side_is_readable_and_ends_the_run(checkout, capsys):
-    sources = {"01_bad": make_notebook("raise ValueError('no picture')"), "02_next": make_notebook()}
-    folder = checkout({**sources, "03_last": make_notebook()}, quick=QUICK)
-    assert runner.main(["--jobs", "2"]) == 1
-    error = capsys.readouterr().err
-    assert "01_bad failed in this cell" in error and "ValueError: no picture" in error and "Traceback" not in error
-    assert not (folder.parent / "data/runs/quick/03_last.ipynb").exists()
 
 
 def test_a_kernel_that_dies_is_said_to(checkout, capfd):
@@ -358,27 +282,6 @@ def test_ctrl_c_is_one_line_and_leaves_no_process(checkout):
     assert (run.returncode, error) == (130, "stopped; what was finished is kept\n")
     with pytest.raises(ProcessLookupError):
         os.kill(kernel, 0)
-
-
-def test_bad_arguments_exit_with_2_and_one_line(checkout, capsys):
-    checkout({"01_tiny": make_notebook()}, quick=QUICK)
-    assert runner.main(["--profile", "quik"]) == 2
-    assert capsys.readouterr().err == "unknown profile 'quik'; did you mean quick?\n"
-
-
-def test_tensorflows_greeting_is_taken_out_and_nothing_else(tmp_path):
-    notebook = make_notebook("1")
-    noise = ["WARNING: All log messages before absl::InitializeLog() is called\n", "I0000 00:00 port.cc:153] oneDNN\n"]
-    notebook["cells"][1]["outputs"] = [
-        {"output_type": "stream", "name": "stderr", "text": [*noise, "UserWarning: keep me\n"]},
-        {"output_type": "stream", "name": "stderr", "text": noise},
-        {"output_type": "stream", "name": "stdout", "text": ["I0000 printed\n"]},
-    ]
-    path = tmp_path / "01_tiny.ipynb"
-    path.write_text(json.dumps(notebook))
-    gallery.strip_greetings(path)
-    outputs = json.loads(path.read_text())["cells"][1]["outputs"]
-    assert [output["text"] for output in outputs] == [["UserWarning: keep me\n"], ["I0000 printed\n"]]
 
 
 def test_the_address_is_written_everywhere_from_one_place(tmp_path):
@@ -418,14 +321,6 @@ def make(*arguments, cwd=ROOT):
     return subprocess.run(["make", *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
-def test_make_alone_prints_every_target():
-    text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = re.search(r"^\.PHONY: (.+)$", text, re.MULTILINE).group(1).split()
-    shown = make().stdout
-    assert all(re.search(rf"^  {target} +\w", shown, re.MULTILINE) for target in targets)
-    assert {"train-all", "test", "lint", "bench", "results", "render", "clean"} <= set(targets)
-
-
 def test_make_says_which_python_it_needs(tmp_path):
     for name in ("Makefile", "requirements.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -437,12 +332,6 @@ def test_make_says_which_python_it_needs(tmp_path):
 def test_make_passes_names_with_spaces_on():
     run = make("-n", "train-all", "DATA=my photos", "PROFILE=photos", "SEEDS=0 1", "ONLY=1 9")
     assert '--profile "photos" --data "my photos"' in run.stdout and "--only 1 9 --seeds 0 1" in run.stdout
-
-
-def test_make_weights_asks_for_its_sets():
-    run = make("-n", "weights")
-    assert run.returncode == 2
-    assert "give SETS=FOLDER with faces, flowers, landscapes and varied, folders or archives" in run.stderr
 
 
 # What follows looks at the real notebooks.
@@ -474,13 +363,6 @@ def test_each_profile_fits_the_notebooks(path):
         assert len(profiles.plan(path.stem, ROOT / "notebooks", data="scenes")) == len(SOURCES)
 
 
-@pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.stem)
-def test_a_rendering_holds_no_error_and_no_path_of_a_machine(path):
-    text = path.read_text(encoding="utf-8")
-    assert '"output_type": "error"' not in text
-    assert str(ROOT) not in text
-
-
 def numbers_of(text):
     """The numbers of a text as written, without signs; C10 and 02_name hold none."""
     return re.findall(r"(?<![\w.])(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\w)", text)
@@ -502,8 +384,10 @@ def unfounded(conclusion, outputs):
 
 
 @pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.stem)
-def test_a_conclusion_quotes_what_the_notebook_printed(path):
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+def test_a_rendering_holds_no_error_and_its_conclusion_quotes_what_it_printed(path):
+    text = path.read_text(encoding="utf-8")
+    assert '"output_type": "error"' not in text and str(ROOT) not in text
+    cells = json.loads(text)["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", ())]
     texts = ["".join(o.get("text") or o.get("data", {}).get("text/plain", "")) for o in outputs]
     conclusion = text_of(cells[-1])

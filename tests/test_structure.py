@@ -1,7 +1,6 @@
 """The shape that docs/design.md promises: imports that point strictly down, nothing heavy at import."""
 
 import ast
-import importlib
 import pathlib
 import subprocess
 import sys
@@ -23,10 +22,6 @@ LAYERS = (
 )
 LEVELS = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 FILES = sorted(PACKAGE.rglob("*.py"))
-
-
-def module_of(path, package=PACKAGE):
-    return path.relative_to(package).parts[0].removesuffix(".py")
 
 
 def imported_modules(source, package=("colorlib",)):
@@ -53,7 +48,8 @@ def upward_imports(module, source, package=("colorlib",)):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_strictly_down(path):
-    module = module_of(path)
+    module = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert "notebooks.runner" not in path.read_text(encoding="utf-8")
     if module == "__init__":
         assert imported_modules(path.read_text(encoding="utf-8")) == set()
         return
@@ -68,22 +64,16 @@ def test_imports_point_strictly_down(path):
         ("data", "from colorlib import color", []),
         ("data", "def f():\n    from colorlib import plots", ["plots"]),
         ("data", "import colorlib.scoring.scores", ["scoring"]),
-        ("models", "from colorlib.models.scratch import lightness_input", []),
-        ("color", "from colorlib.models.scratch import unet", ["models"]),
+        ("data", "from .scoring import scores", ["scoring"]),
     ],
 )
 def test_an_upward_import_is_seen(module, source, upward):
     assert upward_imports(module, source) == upward
 
 
-def test_relative_imports_are_followed():
-    assert imported_modules("from ... import color", ("colorlib", "data", "scenes")) == {"color"}
-    assert imported_modules("from .brushes import band", ("colorlib", "data", "scenes")) == {"data"}
-
-
-def test_the_library_does_not_know_the_runner_of_the_notebooks():
-    for path in FILES:
-        assert "notebooks.runner" not in path.read_text(encoding="utf-8"), path
+def output(script):
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_import_is_quick_and_loads_nothing_heavy():
@@ -94,8 +84,7 @@ def test_import_is_quick_and_loads_nothing_heavy():
     )
     times = []
     for _ in range(3):  # the fastest of three: other programs run on this machine too
-        run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        seconds, *loaded = run.stdout.split()
+        seconds, *loaded = output(script).split()
         assert loaded == []
         times.append(float(seconds))
     assert min(times) < 0.3
@@ -103,17 +92,6 @@ def test_import_is_quick_and_loads_nothing_heavy():
 
 @pytest.mark.parametrize("module", ["colorlib.data.sets", "colorlib.__main__", "notebooks.runner.run"])
 def test_what_needs_no_network_loads_no_tensorflow(module):
-    script = (
-        f"import sys, {module}; "
-        "print([name for name in ('tensorflow', 'keras', 'skimage', 'pandas') if name in sys.modules])"
-    )
-    command = [sys.executable, "-c", script]
-    run = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
-
-
-def test_submodules_load_on_first_use_and_unknown_ones_are_attribute_errors():
-    assert colorlib.color is importlib.import_module("colorlib.color")
-    assert {"color", "models", "plots"} <= set(dir(colorlib))
-    with pytest.raises(AttributeError, match="has no attribute 'colour'"):
-        _ = colorlib.colour
+    heavy = ("tensorflow", "keras", "skimage", "pandas")
+    script = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
+    assert output(script) == "[]"
