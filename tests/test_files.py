@@ -33,38 +33,10 @@ def encoded(image, kind="PNG", **options):
     return file.getvalue()
 
 
-def wide_gamut_profile():
-    """Adobe-RGB-like ICC profile (gamma 2.2, primaries adapted to D50), built tag by tag as the format asks."""
-
-    def xyz(*values):
-        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
-
-    curve = b"curv\0\0\0\0" + struct.pack(">IHxx", 1, round(2.2 * 256))
-    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"wide\0" + bytes(78 + 3)
-    tags = {
-        b"desc": text,
-        b"cprt": b"text\0\0\0\0none\0\0\0\0",
-        b"wtpt": xyz(0.9642, 1, 0.8249),
-        b"rXYZ": xyz(0.60974, 0.31111, 0.01947),
-        b"gXYZ": xyz(0.20528, 0.62567, 0.06087),
-        b"bXYZ": xyz(0.14919, 0.06322, 0.74457),
-        b"rTRC": curve,
-        b"gTRC": curve,
-        b"bTRC": curve,
-    }
-    offset, table, body = 132 + 12 * len(tags), b"", b""
-    for name, data in tags.items():
-        table += name + struct.pack(">II", offset + len(body), len(data))
-        body += data
-    head = struct.pack(">I4xI4s4s4s12x", offset + len(body), 0x02100000, b"mntr", b"RGB ", b"XYZ ")
-    head += b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061) + bytes(48)
-    return head + struct.pack(">I", len(tags)) + table + body
-
-
-def in_wide_gamut(picture):
-    """The numbers that show `picture` under `wide_gamut_profile`."""
-    wide = ImageCms.ImageCmsProfile(io.BytesIO(wide_gamut_profile()))
-    return np.asarray(ImageCms.profileToProfile(Image.fromarray(picture), ImageCms.createProfile("sRGB"), wide))
+def swapped_profile():
+    """An sRGB profile whose red and green have changed places, as have those of a picture that shows under it."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return data.replace(b"rXYZ", b"####").replace(b"gXYZ", b"rXYZ").replace(b"####", b"gXYZ")
 
 
 def png_of(chunks):
@@ -112,47 +84,25 @@ def test_exif_orientation_is_obeyed(picture, kind):
         assert_array_equal(files.load(encoded(np.ascontiguousarray(pixels), kind, exif=exif)), picture)
 
 
-def test_exif_orientation_is_obeyed_where_another_tag_is_odd(picture):
-    exif = Image.Exif()
-    exif[0x0112], exif[0x011A] = 6, 72.0
-    data = encoded(np.ascontiguousarray(np.rot90(picture)), "JPEG", exif=exif, quality=95)
-    resolution, maker = struct.pack(">HH", 0x011A, 5), struct.pack(">HH", 0x010F, 5)
-    assert resolution in data
-    off = np.abs(files.load(data.replace(resolution, maker)).astype(int) - picture)  # the maker is 72
-    assert off.mean() < 2.5
-
-
 def test_the_color_profile_is_converted(picture):
-    wide = in_wide_gamut(picture)
-    assert np.abs(wide.astype(int) - picture).max() > 30, "a profile that matters"
-    loaded = files.load(encoded(wide, icc_profile=wide_gamut_profile()))
-    inside = (wide > 0).all(-1) & (wide < 255).all(-1)
-    assert_allclose(loaded[inside].astype(int), picture[inside], atol=3)
+    loaded = files.load(encoded(picture[..., [1, 0, 2]], icc_profile=swapped_profile()))
+    assert_allclose(loaded.astype(int), picture, atol=1)
 
 
-def test_grey_and_1_bit_become_three_equal_channels_also_under_a_color_profile(luma):
+def test_grey_and_1_bit_become_three_equal_channels(luma):
     assert_array_equal(files.load(encoded(luma > 128)), grey(np.where(luma > 128, 255, 0)))
     assert_array_equal(files.load(encoded(luma)), grey(luma))
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    loaded = files.load(encoded(luma, icc_profile=profile))
-    assert_allclose(loaded.astype(int), grey(luma), atol=1)
 
 
 def test_alpha_under_a_color_profile_is_laid_over_white(picture):
-    layered = np.dstack([in_wide_gamut(picture), np.full(picture.shape[:2], 128, np.uint8)])
-    loaded = files.load(encoded(layered, icc_profile=wide_gamut_profile()))
+    layered = np.dstack([picture[..., [1, 0, 2]], np.full(picture.shape[:2], 128, np.uint8)])
+    loaded = files.load(encoded(layered, icc_profile=swapped_profile()))
     assert_allclose(loaded, picture * (128 / 255) + 255 * (127 / 255), atol=3)
-
-
-def test_lab_pixels_become_srgb(picture):
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    stored = ImageCms.profileToProfile(Image.fromarray(picture), srgb, lab, outputMode="LAB")
-    assert_allclose(files.load(encoded(stored, "TIFF")).astype(int), picture, atol=6)
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"no profile at all", wide_gamut_profile()[:200], wide_gamut_profile().replace(b"RGB ", b"CMYK")],
+    [b"no profile at all", swapped_profile()[:200], swapped_profile().replace(b"RGB ", b"CMYK")],
     ids=["text", "cut", "for CMYK"],
 )
 def test_a_profile_that_cannot_be_applied_is_refused(picture, data):
@@ -166,13 +116,6 @@ def test_16_bits_are_scaled_not_clipped(picture, luma):
     assert_array_equal(files.load(png16(np.array([[0, 128, 129, 65535]]))), grey([[0, 0, 1, 255]]))
     assert_array_equal(files.load(encoded(luma.astype(np.uint16) * 257, "TIFF")), grey(luma))
     assert_array_equal(files.load(encoded(luma.astype(np.int32) * 257, "TIFF")), grey(luma))
-
-
-def test_16_bits_with_white_as_zero_are_turned_around(luma):
-    data = bytearray(encoded(65535 - luma.astype(np.uint16) * 257, "TIFF"))
-    entry = data.index(struct.pack("<HHI", 262, 3, 1))  # PhotometricInterpretation, one SHORT
-    data[entry + 8] = 0
-    assert_array_equal(files.load(bytes(data)), grey(luma))
 
 
 @pytest.mark.parametrize("white", [1, 255])
@@ -199,15 +142,6 @@ def test_alpha_is_laid_over_white(picture, luma):
     assert_allclose(loaded, grey(luma) * share + 255 * (1 - share), atol=1)
 
 
-def test_a_transparent_palette_entry_is_white(picture):
-    palette = Image.fromarray(picture).quantize(16)
-    index = np.asarray(palette)
-    loaded = files.load(encoded(palette, transparency=3))
-    expected = np.where((index == 3)[..., None], 255, np.asarray(palette.convert("RGB")))
-    assert (index == 3).any()
-    assert_array_equal(loaded, expected)
-
-
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_cmyk_is_not_inverted(kind):
     # Fields of 16 pixels: white, cyan, magenta over yellow, half black.
@@ -217,13 +151,6 @@ def test_cmyk_is_not_inverted(kind):
     loaded = files.load(encoded(Image.fromarray(inks, "CMYK"), kind))
     centers = [[255, 255, 255], [0, 255, 255], [255, 0, 0], [127, 127, 127]]
     assert_allclose(loaded[8, 8::16], centers, atol=8)
-
-
-@pytest.mark.parametrize(("kind", "tolerance"), [("GIF", 25), ("WEBP", 12), ("TIFF", 0)])
-def test_the_first_of_several_frames_counts(picture, kind, tolerance):
-    others = [Image.fromarray(255 - picture), Image.fromarray(picture[::-1].copy())]
-    data = encoded(picture, kind, save_all=True, append_images=others)
-    assert np.abs(files.load(data).astype(int) - picture).mean() <= tolerance
 
 
 # Files that are refused
@@ -341,8 +268,6 @@ def test_fit_averages_areas_of_the_center_and_enlarges_without_blocks():
     assert_array_equal(files.fit(picture, 8), square)
     thirds = np.array([[0, 90, 30]], np.uint8).repeat(3, axis=0)[..., None].repeat(3, axis=-1)
     assert_array_equal(files.fit(thirds, 2), grey([[30, 50]] * 2))  # a source pixel counts by its share
-    ramp = grey(np.tile(np.array([0, 100], np.uint8), (2, 1)))
-    assert_array_equal(files.fit(ramp, 4), grey(np.tile(np.array([0, 25, 75, 100]), (4, 1))))
 
 
 def test_shrink_reduces_the_short_side_and_never_enlarges(picture):

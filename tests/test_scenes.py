@@ -1,8 +1,4 @@
 import importlib.util
-import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -70,30 +66,6 @@ def test_workers_change_nothing():
     together = list(scenes.pictures("varied", 20, 32, seed=2, workers=2))
     assert [name for name, _ in alone] == [name for name, _ in together]
     np.testing.assert_array_equal([p for _, p in alone], [p for _, p in together])
-
-
-def test_workers_end_with_a_killed_script_that_needs_no_guard():
-    script = (
-        "import os, signal, subprocess; from colorlib.data import scenes; start = subprocess.Popen\n"
-        "def note(*args, **named): began = start(*args, **named); print(began.pid, flush=True); return began\n"
-        "subprocess.Popen = note\n"
-        "some = scenes.pictures('faces', 10**5, 64, workers=2); next(some); os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    run = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, timeout=120)
-    workers = [Path(f"/proc/{pid}/stat") for pid in run.stdout.split()]
-    assert len(workers) == 2
-    for _ in range(100):
-        left = [stat for stat in workers if stat.exists() and " Z " not in stat.read_text()]
-        if not left:
-            break
-        time.sleep(0.2)
-    assert not left
-
-
-def test_a_worker_that_dies_is_told(monkeypatch):
-    monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    with pytest.raises(ChildProcessError, match="painting stopped at faces 0: exit status 1"):
-        list(scenes.pictures("faces", 4, 16, workers=2))
 
 
 @pytest.mark.parametrize("kind", scenes.KINDS)
