@@ -4,6 +4,9 @@ import errno
 import io
 import os
 import struct
+import subprocess
+import sys
+import threading
 import zlib
 
 import numpy as np
@@ -275,3 +278,26 @@ def test_shrink_reduces_the_short_side_and_never_enlarges(picture):
     assert_allclose(files.shrink(picture, 24), picture.reshape(24, 2, 32, 2, 3).mean(axis=(1, 3)), atol=0.5)
     assert_array_equal(files.shrink(picture, 256), picture)
     assert files.shrink(np.zeros((1000, 2, 3), np.uint8), 1).shape == (500, 1, 3)
+
+
+def test_a_locked_folder_has_one_process_at_a_time_and_outlives_a_killed_one(tmp_path, capfd):
+    folder = tmp_path / "new" / "folder"
+    holding = (
+        "import sys, time; from colorlib.data import files\nwith files.locked(sys.argv[1]): print(1); time.sleep(60)"
+    )
+    command = [sys.executable, "-u", "-c", holding, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"1\n"
+        entered = threading.Event()
+
+        def enter():
+            with files.locked(folder):
+                entered.set()
+
+        second = threading.Thread(target=enter)
+        second.start()
+        assert not entered.wait(0.5)
+        assert f"{folder}: another process works in this folder; waiting" in capfd.readouterr().out
+        first.kill()
+        assert entered.wait(20)
+        second.join()

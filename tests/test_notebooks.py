@@ -284,6 +284,25 @@ def test_ctrl_c_is_one_line_and_leaves_no_process(checkout):
         os.kill(kernel, 0)
 
 
+def test_tensorflows_greeting_is_taken_out_and_nothing_else(tmp_path):
+    notebook = make_notebook("1")
+    noise = ["WARNING: All log messages before absl::InitializeLog() is called\n", "I0000 00:00 port.cc:153] oneDNN\n"]
+    notebook["cells"][1]["outputs"] = [
+        {"output_type": "stream", "name": "stderr", "text": [*noise, "UserWarning: keep me\n"]},
+        {"output_type": "stream", "name": "stderr", "text": noise},
+        {
+            "output_type": "stream",
+            "name": "stdout",
+            "text": ["I0000 printed\n", "WARNING:tensorflow:5 calls triggered tf.function retracing\n"],
+        },
+    ]
+    path = tmp_path / "01_tiny.ipynb"
+    path.write_text(json.dumps(notebook))
+    gallery.strip_greetings(path)
+    outputs = json.loads(path.read_text())["cells"][1]["outputs"]
+    assert [output["text"] for output in outputs] == [["UserWarning: keep me\n"], ["I0000 printed\n"]]
+
+
 def test_the_address_is_written_everywhere_from_one_place(tmp_path):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "notebooks").mkdir()

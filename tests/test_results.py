@@ -252,3 +252,13 @@ def test_a_collected_run_replaces_its_role_and_seed_and_is_skipped_afterwards(tm
     assert runner._there(published, "faces", 1, "s2") == "faces (d1)"
     missing = [("faces", 1, "s3"), ("faces", 2, "s2"), ("flowers", 1, "s2"), ("faces", 0, "s2")]
     assert [runner._there(published, *run) for run in missing] == [None] * 4
+
+
+def test_a_note_is_kept_beside_the_runs(tmp_path):
+    table = write(tmp_path / "results", "classes", 0, [1, 2])
+    before = content(table.parent)
+    results.add_note(tmp_path, NAME, "curves: faces, seed 0", {"gain": [{"label": "1"}]})
+    write(tmp_path / "results", "classes", 0, [1, 2])
+    after = content(table.parent)
+    assert json.loads(after.pop(f"{NAME}.json"))["curves: faces, seed 0"] == {"gain": [{"label": "1"}]}
+    assert all(before[name] == after[name] for name in after)

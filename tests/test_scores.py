@@ -233,3 +233,11 @@ def test_folders_are_paired_by_their_paths_without_suffix(pair, dulled, truth):
     assert frame.loc["a"].to_dict() == scores.per_picture(dulled[:1], truth[:1]).iloc[0].to_dict()
     pixels = [np.concatenate([p[1, :, :32].reshape(-1, 3), p[0].reshape(-1, 3)]) for p in (dulled, truth)]
     assert whole["ab_wasserstein"] == pytest.approx(scores.ab_wasserstein(*pixels), rel=1e-6)
+
+
+def test_curve_point_agrees_with_the_whole_protocol(dulled, truth):
+    point = scores.curve_point(dulled, truth)
+    found = scores.summary(scores.per_picture(dulled, truth))
+    for name in ("ciede2000", "colorfulness_ratio", "variety_ratio"):
+        assert point[name] == pytest.approx(found[name]["mean"])
+    assert point["ab_wasserstein"] == scores.ab_wasserstein(dulled, truth)

@@ -398,3 +398,20 @@ def test_offline_says_where_to_put_the_file(tmp_path, monkeypatch):
         prepare("celeba", tmp_path)
     write_zip(where / "img_align_celeba.zip", PICTURES)
     assert len(rows(prepare("celeba", tmp_path))) == len(PICTURES)
+
+
+def test_two_builds_at_once_agree(tmp_path, monkeypatch):
+    source = write_tar(tmp_path / "a.tar", PICTURES)
+    first = prepare(source, tmp_path)
+    stamp = (first / "manifest.csv").stat().st_mtime_ns
+    build = sets._build
+    first.rename(tmp_path / "quicker")
+
+    def late(*arguments):
+        build(*arguments)
+        (tmp_path / "quicker").rename(first)  # another process finishes just before us
+
+    monkeypatch.setattr(sets, "_build", late)
+    assert prepare(source, tmp_path) == first
+    assert (first / "manifest.csv").stat().st_mtime_ns == stamp
+    assert [path.name for path in first.parent.iterdir()] == [first.name]
