@@ -15,7 +15,7 @@ import time
 import pytest
 
 from colorlib.scoring import results
-from notebooks.runner import bootstrap, profiles
+from notebooks.runner import bootstrap, gallery, profiles
 from notebooks.runner import run as runner
 
 ROOT = profiles.ROOT
