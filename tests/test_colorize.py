@@ -45,13 +45,6 @@ def test_size_and_lightness_are_the_pictures_own_and_the_color_is_the_models(sha
     np.testing.assert_allclose(lab(colored)[..., 1:], np.broadcast_to((12.8, 19.2), (*shape, 2)), atol=0.9)
 
 
-def test_at_the_models_own_size_nothing_is_resampled():
-    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    lightness, _ = color.from_uint8(picture)
-    expected, _ = color.render(lightness, lightness * np.float32([0.2, -0.1]))
-    np.testing.assert_array_equal(colorize.colorize(linear_model(slope=(0.2, -0.1)), picture, size=64), expected)
-
-
 def test_ab_is_brought_up_smoothly():
     picture = mid_greys(256, 320)
     colored = colorize.colorize(linear_model(slope=(0.5, -0.5)), picture, size=64)
@@ -59,26 +52,6 @@ def test_ab_is_brought_up_smoothly():
     small = cv2.resize(lightness, (80, 64), interpolation=cv2.INTER_AREA)[..., None] * np.float32([0.5, -0.5])
     expected, _ = color.render(lightness, cv2.resize(small, (320, 256), interpolation=cv2.INTER_CUBIC))
     assert np.abs(colored.astype(int) - expected).max() <= 1
-
-
-class Watching:
-    """A colorizer that keeps what it saw."""
-
-    input_shape = (None, None, None, 1)
-
-    def __call__(self, lightness, training):
-        self.seen = np.asarray(lightness)[0, ..., 0]
-        return keras.ops.zeros((*lightness.shape[:3], 2))
-
-
-def test_sizes_no_stride_divides_are_mirrored_and_a_narrow_strip_is_not_blown_up_without_end():
-    model, picture = Watching(), mid_greys(40, 70)
-    colorize.colorize(model, picture, size=40)
-    assert model.seen.shape == (64, 96)
-    np.testing.assert_allclose(model.seen[:40, :70], color.from_uint8(picture)[0][..., 0], atol=1e-6)
-    np.testing.assert_array_equal(model.seen[40:], model.seen[39:15:-1])
-    colorize.colorize(model, mid_greys(2, 3000))
-    assert model.seen.shape == (32, 256)
 
 
 def test_a_model_built_for_one_size_sees_that_size():
@@ -105,8 +78,6 @@ def test_a_saved_colorizer_is_loaded_and_its_dials_turn(vivid):
     picture = mid_greys(64, 64)
     model = colorize.load(vivid)
     plain = colorize.colorize(model, picture)
-    colorize.set_dials(model)
-    np.testing.assert_array_equal(colorize.colorize(model, picture), plain)
     colorize.set_dials(model, temperature=0.5, rebalance=0.3, gain=0.0)
     grey = colorize.colorize(model, picture)
     assert (grey == picture).all() and (plain != picture).any()
@@ -150,14 +121,12 @@ def refused(path, message):
 
 
 def test_what_is_no_colorizer_is_refused_by_name(tmp_path, vivid):
-    text, half, other, sick = (tmp_path / name for name in ("text.keras", "half.keras", "other.keras", "sick.keras"))
-    text.write_text("a poem")
+    half, other, sick = (tmp_path / name for name in ("half.keras", "other.keras", "sick.keras"))
     half.write_bytes(vivid.read_bytes()[: vivid.stat().st_size // 2])
     models.vanilla_autoencoder(16, widths=(2, 2), code=3).save(other)
     linear_model(level=(np.nan, 0)).save(sick)
     refused(tmp_path, "a folder, no model file")
     refused(tmp_path / "missing.keras", "no such model file")
-    refused(text, "not a Keras model")
     refused(half, "not a Keras model")
     refused(other, r"not a colorizer; it maps \(None, 16, 16, 3\) to \(None, 16, 16, 3\)")
     refused(sick, "some of its weights are no finite numbers")
@@ -182,19 +151,14 @@ def keras_unseen(monkeypatch):
     ("member", "content", "message"),
     [
         ("../evil.py", b"1", r"it holds .*\.\./evil\.py"),
-        ("assets/words.txt", b"1", r"it holds .*assets/words\.txt"),
         ("config.json", b"[" * 10**6, "not a Keras model that can be loaded"),
         ("config.json", bytes(2**23 + 1), "its config.json is larger than"),
     ],
-    ids=["a path outside", "assets", "a deep nest", "a bomb"],
+    ids=["a path outside", "a deep nest", "a bomb"],
 )
 def test_an_archive_with_other_members_is_refused(member, content, message, vivid, tmp_path, keras_unseen):
     hostile = repacked(vivid, tmp_path / "hostile.keras", member, content)
     refused(hostile, message)
-    if message.endswith("larger than"):  # its header may say that it is small
-        sizes = [number.to_bytes(4, "little") for number in (len(content), 100)]
-        hostile.write_bytes(hostile.read_bytes().replace(*sizes))
-        refused(hostile, "not a Keras model that can be loaded")
 
 
 @pytest.mark.parametrize(
@@ -203,18 +167,13 @@ def test_an_archive_with_other_members_is_refused(member, content, message, vivi
         ("keras.layers", "Lambda", "Lambda", {"function": "print"}),
         (None, "__lambda__", "colorlib>BinDecoding", {"value": ["", None, None]}),
         ("keras.layers", "TFSMLayer", None, {"filepath": "graph"}),
-        ("keras.layers", "TorchModuleWrapper", None, {"module": "a pickle"}),
         ("keras.layers", "StringLookup", None, {"vocabulary": "/etc/passwd"}),
         ("keras.utils", "get_file", None, {}),
-        ("keras", "utils.get_file", None, {}),
         ("evil.layers", "Dense", "evil>Dense", {}),
         ("os", "function", "function", "system"),
-        ("keras", "function", "function", "config.enable_unsafe_deserialization"),
     ],
 )
-def test_a_configuration_that_names_what_is_unsafe_is_refused(
-    module, name, registered, config, vivid, tmp_path, keras_unseen
-):
+def test_an_unsafe_configuration_is_refused(module, name, registered, config, vivid, tmp_path, keras_unseen):
     unsafe = {"module": module, "class_name": name, "registered_name": registered, "config": config}
     with zipfile.ZipFile(vivid) as archive:
         content = archive.read("config.json").decode()
@@ -227,11 +186,10 @@ def test_a_configuration_that_names_what_is_unsafe_is_refused(
     ("change", "message"),
     [
         (lambda file: file.update({"a": h5py.ExternalLink("/etc/passwd", "/")}), "lead to another place"),
-        (lambda file: file.update({"a": h5py.SoftLink("/layers")}), "lead to another place"),
         (lambda file: file.create_dataset("a", (4,), "f4", external=[("/etc/passwd", 0, 16)]), "lead to another place"),
         (lambda file: file.create_dataset("a", (2**30,), "f4", chunks=(2**20,), compression="gzip"), "are too large"),
     ],
-    ids=["an external link", "a soft link", "external storage", "a bomb"],
+    ids=["an external link", "external storage", "a bomb"],
 )
 def test_weights_that_lead_elsewhere_or_unpack_to_too_much_are_refused(change, message, vivid, tmp_path):
     weights = tmp_path / "changed.h5"

@@ -21,14 +21,9 @@ def encode(ab):
     return shares
 
 
-@pytest.fixture
-def ab():
-    # On the lattice of half units, where the lookup is exact.
+def test_soft_bins_are_the_five_nearest():
     pictures = np.random.default_rng(0).integers(0, 256, (300, 3), np.uint8)
-    return np.rint(color.from_uint8(pictures)[1] * 256).astype(np.float32) / 2
-
-
-def test_soft_bins_are_the_five_nearest(ab):
+    ab = np.rint(color.from_uint8(pictures)[1] * 256).astype(np.float32) / 2  # half units: the lookup is exact
     indices, shares = (ops.convert_to_numpy(x) for x in losses.soft_bins(ops.convert_to_tensor(ab)))
     spread = np.zeros((len(ab), 261))
     np.put_along_axis(spread, indices, shares, -1)
@@ -50,10 +45,8 @@ def test_cross_entropy_is_the_formula(weighted):
     expected = -(shares * log).sum(-1)
     if weighted:
         expected = expected * weights[shares.argmax(-1)]
-    loss = losses.BinCrossEntropy(weights)
+    loss = keras.losses.deserialize(keras.losses.serialize(losses.BinCrossEntropy(weights)))
     np.testing.assert_allclose(float(loss(ab, logits)), expected.mean(), rtol=1e-3)
-    copy = keras.losses.deserialize(keras.losses.serialize(loss))
-    np.testing.assert_allclose(float(copy(ab, logits)), expected.mean(), rtol=1e-3)
 
 
 def test_prior_and_weights():
@@ -66,7 +59,6 @@ def test_prior_and_weights():
     np.testing.assert_allclose((prior * weights).sum(), 1)
     expected = (0.5 * prior.max() + 0.5 / 261) / (0.5 * prior.min() + 0.5 / 261)
     np.testing.assert_allclose(weights.max() / weights.min(), expected)
-    np.testing.assert_allclose(losses.rebalancing_weights(np.full(261, 1 / 261)), 1)
 
 
 @pytest.fixture
@@ -83,12 +75,9 @@ def extractor():
     return model
 
 
-OUTSIDE = pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")  # scikit-image tells of colors off the gamut
-
-
-def painted(seed, count=2, side=8):
+def painted(seed):
     """Lightness (N, S, S, 1) and ab (N, S, S, 2) of random colors inside the gamut."""
-    return color.from_uint8(np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8))
+    return color.from_uint8(np.random.default_rng(seed).integers(0, 256, (2, 8, 8, 3), np.uint8))
 
 
 def perceptual_in_numpy(extractor, lightness, true, made):
@@ -103,7 +92,7 @@ def perceptual_in_numpy(extractor, lightness, true, made):
     return np.mean([((m - t) ** 2).mean((1, 2, 3)) / (t**2).mean() for t, m in zip(*maps, strict=True)], axis=0)
 
 
-@OUTSIDE
+@pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")  # scikit-image tells of colors off the gamut
 def test_the_perceptual_loss_is_the_formula_at_the_lightness_that_was_read(extractor):
     (lightness, true), (other, made) = painted(0), painted(1)
     loss = losses.perceptual(extractor)
@@ -115,38 +104,20 @@ def test_the_perceptual_loss_is_the_formula_at_the_lightness_that_was_read(extra
     np.testing.assert_array_equal(ops.convert_to_numpy(loss(true, np.concatenate([lightness, true], -1))), 0)
 
 
-def test_the_perceptual_loss_trains_the_colorizer_and_leaves_the_extractor(extractor):
-    lightness, true = (np.tile(part, (50, 1, 1, 1)) for part in painted(0))
-    inputs = keras.Input((8, 8, 1))
-    colorizer = keras.Model(inputs, layers.Conv2D(2, 1, kernel_initializer="zeros")(inputs))
-    model = models.with_lightness(colorizer)
-    before = extractor.get_weights()
-    model.compile(keras.optimizers.Adam(0.02), loss=losses.perceptual(extractor), jit_compile=False)
-    first, *_, last = [
-        model.fit(0.3 * lightness, 0 * true + np.float32([0.2, 0.1]), batch_size=4, verbose=0).history["loss"][0]
-        for _ in range(3)
-    ]
-    assert last < 0.01 * first
-    np.testing.assert_allclose(colorizer.get_weights()[1], [0.2, 0.1], atol=0.02)
-    np.testing.assert_equal(extractor.get_weights(), before)
-
-
 def test_the_perceptual_loss_has_a_finite_gradient_for_colors_that_no_screen_has(extractor):
-    keras.utils.set_random_seed(0)
     lightness, true = painted(0)
-    lightness[0, :2] = -1  # black
-    lightness[0, 2:4] = 1  # white
+    lightness[0, :2], lightness[0, 2:4] = -1, 1  # black and white
     inputs = keras.Input((8, 8, 1))
-    colors = layers.Conv2D(2, 1, kernel_initializer="zeros", bias_initializer="zeros")
-    model = models.with_lightness(keras.Model(inputs, colors(inputs)))
+    colors = layers.Conv2D(2, 1, kernel_initializer="zeros")
+    model, before = models.with_lightness(keras.Model(inputs, colors(inputs))), extractor.get_weights()
     model.compile(keras.optimizers.SGD(1e-3), loss=losses.perceptual(extractor), run_eagerly=True)
-    for far in ([0, 0], [0.6, 0.6], [1, -1], [-1, 1], [4, -4]):  # of 128 Lab units
-        before = [np.zeros((1, 1, 1, 2), np.float32), np.float32(far)]
-        colors.set_weights(before)
+    for far in ([0, 0], [0.6, 0.6], [-1, 1], [4, -4]):  # of 128 Lab units
+        colors.set_weights([np.zeros((1, 1, 1, 2), np.float32), np.float32(far)])
         assert np.isfinite(model.train_on_batch(lightness, true))
-        after = colors.get_weights()
-        assert all(np.isfinite(weight).all() for weight in after), far
-        assert max(far) > 0.6 or any((new != old).any() for new, old in zip(after, before, strict=True)), far
+        kernel, bias = colors.get_weights()
+        assert np.isfinite(kernel).all() and np.isfinite(bias).all(), far
+        assert max(far) > 0.6 or kernel.any() or (bias != np.float32(far)).any(), far
+    np.testing.assert_equal(extractor.get_weights(), before)  # only the colorizer is trained
 
 
 def test_metrics_over_batches_save_and_load():
@@ -156,4 +127,3 @@ def test_metrics_over_batches_save_and_load():
         metric.update_state(truth, half)
         metric.update_state(truth, truth)
         np.testing.assert_allclose(float(metric.result()), expected, rtol=1e-5)
-    assert float(metrics.ChromaRatio().result()) == 0
