@@ -18,6 +18,7 @@ INSTALLED := .venv/installed$(if $(filter-out 0,$(GPU)),-gpu)
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 # No cache in the home folder; bytecode is compiled when a module is first imported, not for all 3 GB of them.
 PIP = $(PY) -m pip install --no-cache-dir --no-compile --disable-pip-version-check
+SIDE_BY_SIDE = -n 2 --dist loadfile   # two processes of tests, each a file at a time
 STRIP := $(BIN)/nbstripout --extra-keys metadata.language_info
 
 # Caches and settings of the tools go here too, not into the home folder; what you have set yourself is kept.
@@ -63,10 +64,10 @@ train-all: $(INSTALLED) ## Train and score every notebook -> data/runs/PROFILE/i
 	$(RUN)
 
 test: $(INSTALLED) ## Run every test
-	$(PY) -m pytest
+	$(PY) -m pytest $(SIDE_BY_SIDE)
 
 test-fast: $(INSTALLED) ## Run the fast tests (under 2 minutes on 2 cores)
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 test-jax: $(INSTALLED) ## The tests of models, losses, decoding and colorize, with Keras on JAX
 	$(PIP) -q -e ".[jax]"
