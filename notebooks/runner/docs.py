@@ -249,9 +249,10 @@ def working_sizes():
 def pipeline():
     """The pipeline benchmark: a row a measurement, and below it what else was measured."""
     found = _read("pipeline")
+    columns = {"pictures a second": "pictures_per_second", "x (a)": "ratio_to_a", "x (b)": "ratio_to_b"}
     rows = [
-        {"what": what, "pictures a second": rate, "x (a)": found["ratio_to_a"][what], "x (b)": found["ratio_to_b"][what]}
-        for what, rate in found["pictures_per_second"].items()
+        {"what": what} | {heading: found[name][what] for heading, name in columns.items()}
+        for what in found["pictures_per_second"]
     ]
     memory = [
         f"{where}, {few['1000']:,} MB with 1,000 pictures and {few['8000']:,} MB with 8,000"
