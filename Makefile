@@ -113,7 +113,7 @@ address: $(INSTALLED) ## Write the repository's public address (URL=https://...)
 	$(PY) -m notebooks.runner.run --address "$(URL)"
 
 clean: ## Remove what was built (data/runs, data/processed, caches); keep .venv and downloads
-	rm -rf data/runs data/processed data/cache build .pytest_cache .ruff_cache
+	rm -rf data/runs data/processed data/cache build .venv-colab .pytest_cache .ruff_cache
 	find colorlib tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup: $(INSTALLED) ## Install into .venv (every other target does this by itself)

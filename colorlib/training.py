@@ -7,6 +7,7 @@ Call `setup` first. Give a `Checkpoint` to `fit`, beside Keras's own callbacks. 
 import fcntl
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import pathlib
@@ -76,8 +77,8 @@ class Checkpoint(keras.callbacks.Callback):
     weights that are not finite end the run with a FloatingPointError, before they are written.
 
     `settings`, a dict as JSON has it, say what run this is, with a digest of the model's shapes, optimizer and loss.
-    Checkpoints of other settings are removed, with a notice. Only `epochs` may change, unless more are done already,
-    and the length of the learning-rate schedule.
+    Checkpoints of other settings are moved aside, with a notice. Only `epochs`, unless more are done already, and the
+    length of the learning-rate schedule may change.
 
     The weights of the epoch with the lowest `val_loss` are kept, and those of the epochs named in `keep`; `load` brings
     them back. With `patience`, the run ends after so many epochs without a lower `val_loss`, also when it is resumed;
@@ -105,9 +106,12 @@ class Checkpoint(keras.callbacks.Callback):
         self._lock = _lock(self.folder)
         paths = {int(path.name[6:].partition(".")[0]): path for path in _ours(self.folder, "epoch")}
         if self._is_another_run(max(paths, default=0)):
-            print(f"{self.folder}: its checkpoints are of other settings; starting anew")
-            for path in (*_ours(self.folder, "epoch|kept|preview"), self.folder / "history.json"):
-                path.unlink(missing_ok=True)
+            aside = next(path for n in itertools.count(1) if not (path := self.folder / f"other-settings-{n}").exists())
+            print(f"{self.folder}: its checkpoints are of other settings; moved to {aside.name}; starting anew")
+            aside.mkdir()
+            notes = [path for name in ("history.json", "settings.json") if (path := self.folder / name).exists()]
+            for path in (*_ours(self.folder, "epoch|kept|preview"), *notes):
+                path.rename(aside / path.name)
             paths = {}
         files.write_json(self.settings, self.folder / "settings.json")
         known = self._read("history.json") if paths else {}

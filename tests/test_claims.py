@@ -11,7 +11,7 @@ from notebooks.runner import profiles
 
 EXPERIMENTS = {stem[:2]: stem for stem in profiles.source_notebooks(profiles.ROOT / "notebooks")}
 EVERY = claims.CLAIMS
-COLUMNS = ["claim", "it says", "on", "test", "expected", "seeds", "effect", "verdict", "weights"]
+COLUMNS = ["claim", "it says", "on", "test", "expected", "seeds", "effect", "verdict", "backbone"]
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def fewer_claims(monkeypatch):
 def write(folder, notebook, variant, scores, *, seed=0, role="faces", name=None, digest="d1", **parameters):
     """Adds a run, cut to what claims read."""
     row = {"experiment": EXPERIMENTS[notebook], "variant": variant, "role": role, "seed": seed, "digest": digest}
-    row |= {"data": name or "pictures", "parameters": json.dumps(parameters)}
+    row |= {"data": name or "pictures", "backbone": "none", "parameters": json.dumps(parameters)}
     table = folder / f"{EXPERIMENTS[notebook]}.csv"
     results.add(table, row, pd.DataFrame(scores).astype(float))
     return table

@@ -35,20 +35,6 @@ def test_the_first_picture_is_a_photograph_its_lightness_and_its_color(tmp_path)
         assert kept.size == drawn.size == (3 * 360 + 2 * 12, 240)
 
 
-def test_a_benchmark_with_other_rows_is_tabulated(monkeypatch):
-    found = {"pictures": 8, "size": 128, "hardware": "2 cores", "training_memory_gb": {"1,000 pictures": 1.5}}
-    found |= {"pictures_per_second": {"alone (a)": 100, "new": 50}, "ratio_to_a": {"alone (a)": 1.0, "new": 0.5}}
-    monkeypatch.setattr(docs, "_read", lambda name: found | {"share_of_sleep": {"new": 0.9}})
-    assert docs.pipeline().splitlines() == [
-        "| what | pictures a second | x (a) | share of sleep |",
-        "| --- | ---: | ---: | ---: |",
-        "| alone (a) | 100 | 1.00 | – |",
-        "| new | 50 | 0.50 | 0.90 |",
-        "",
-        "8 pictures of 128x128; training memory gb: 1,000 pictures 1.5; 2 cores.",
-    ]
-
-
 def test_markdown_aligns_numbers_right_and_escapes_bars():
     frame = pd.DataFrame({"variant": ["a|b", "L2"], "seeds": [3, 1], "score": [1.234, 2.0], "cell": ["1.0 [0]", "–"]})
     assert docs.markdown(frame).splitlines() == [

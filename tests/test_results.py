@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from colorlib.data import files
+from colorlib.data import files, sets
 from colorlib.scoring import results, scores
 from notebooks.runner import run as runner
 
@@ -47,7 +47,7 @@ def test_a_scored_run_is_read_back_with_all_that_repeats_it(tmp_path):
     assert sorted(rows.index) == ["grey", "l2", "mean-ab", "mean-ab-by-lightness"]
     row = rows.loc["l2"]
     expected = {"role": "faces", "seed": 1, "digest": "123456789012", "train": 75, "epoch": 2, "backbone": "tiny"}
-    expected |= {"gain": 1.25, "split_rule": results.SPLIT_RULE}
+    expected |= {"gain": 1.25, "split_rule": sets.SPLIT_RULE}
     assert {name: row[name] for name in expected} == expected and np.isnan(row["rebalance"])
     assert json.loads(row["parameters"]) == {"epochs": 4, "widths": [8]} and "keras" in row["versions"]
     found = scores.summary(frame)["ciede2000"]

@@ -229,8 +229,12 @@ def test_a_run_goes_on_for_more_epochs_and_another_is_never_taken_up(tmp_path, c
         (tmp_path / name).write_text("mine")
     checkpoint, _, _, found = restored(tmp_path, {"epochs": 3, "widths": [4, 8]} | settings, change=compiled)
     assert found == done == len(checkpoint.history.get("loss", []))
-    assert ("taken up after epoch 3" if done else "of other settings; starting anew") in capsys.readouterr().out
-    assert set(strangers) <= set(contents(tmp_path)) and (done or contents(tmp_path) == strangers)
+    assert (
+        "taken up after epoch 3" if done else "of other settings; moved to other-settings-1"
+    ) in capsys.readouterr().out
+    assert set(strangers) <= set(contents(tmp_path))
+    assert done or set(contents(tmp_path)) == {*strangers, "other-settings-1"}
+    assert done or (tmp_path / "other-settings-1" / "epoch-003.weights.h5").exists()
 
 
 @pytest.mark.parametrize("name", ["epoch-001.weights.h5", "history.json", "settings.json"])

@@ -1,6 +1,5 @@
 """The claims of the five published systems, what the second is built on, and two of ours, decided by results."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,9 @@ def table(place):
     The effect is the mean difference over the same test pictures, each averaged over the seeds, with its 95 % paired
     bootstrap interval over pictures and, after ±, the standard deviation over seeds. A claim "holds" or "fails" where
     the interval and the mean of every seed lie on one side; "equal" holds where they lie within MARGIN and fails where
-    they lie beyond it. `weights` are those of the frozen network in the notebook, if any: of random ones a verdict says
-    little. Raises ValueError as `results.load_results` and `results.paired`, and where a role has two sets of pictures.
+    they lie beyond it. `backbone` is the pretrained network of the variant, if any.
+
+    Raises ValueError as `results.load_results` and `results.paired`, and where a role has two sets of pictures.
     """
     found, rows = results.load_results(place), []
     found = found.assign(notebook=found["experiment"].str[:2])
@@ -37,10 +37,9 @@ def table(place):
             continue
         seeds, frames = results.paired(one, other)
         if seeds:
-            weights = json.loads(one["parameters"].iloc[0]).get("weights", "–")
-            rows.append(_row(claim, *frames) | {"weights": weights})
+            rows.append(_row(claim, *frames) | {"backbone": one["backbone"].iloc[0]})
     return pd.DataFrame(
-        rows, columns=["claim", "it says", "on", "test", "expected", "seeds", "effect", "verdict", "weights"]
+        rows, columns=["claim", "it says", "on", "test", "expected", "seeds", "effect", "verdict", "backbone"]
     )
 
 

@@ -1,4 +1,4 @@
-"""Metrics that Keras lacks, watched while training. Scores are `evaluate`'s."""
+"""Metrics that Keras lacks, watched while training. What is reported comes from `scores`."""
 
 import keras
 from keras import ops

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from colorlib import color
-from colorlib.data import files
+from colorlib.data import files, sets
 from colorlib.scoring import baselines, scores
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -52,7 +52,6 @@ SCORES = {
 KEYS = ["experiment", "variant", "role", "seed"]  # what tells one run from another
 ALL = "all"  # the seed of a run that has none: a baseline counts for every seed of its experiment
 DIALS = ("temperature", "rebalance", "gain")
-SPLIT_RULE = "near-duplicates share a group"
 _TEXTS = {*KEYS, "data", "digest", "parameters", "backbone", "split_rule", "settings", "pictures"}
 _TEXTS |= {"commit", "hardware", "versions", "date"}
 
@@ -72,7 +71,7 @@ def score(folder, lightness, ab, truth, *, prior, data, parameters, dials=None, 
     found["ab_wasserstein"] = scores.ab_wasserstein(pictures, truth)
     found["constant_sign_agreement"] = scores.best_constant_sign_agreement(truth)
     about = {name: data[name] for name in ("role", "digest", "train", "validation", "test")}
-    about |= {"data": data["name"], "split_rule": SPLIT_RULE, "parameters": json.dumps(parameters, sort_keys=True)}
+    about |= {"data": data["name"], "split_rule": sets.SPLIT_RULE, "parameters": json.dumps(parameters, sort_keys=True)}
     about |= {"backbone": "none"} | dict.fromkeys(("epoch", "minutes", *DIALS)) | (dials or {})
     row = about | run | found | _machine()
     add(Path(folder) / "results" / f"{row['experiment']}.csv", row, frame, history)
@@ -318,10 +317,13 @@ def commit():
 @functools.cache
 def hardware():
     """What the run ran on, in words: GPUs if there are any, else the processor and its cores."""
-    import tensorflow as tf  # here: reading results needs none
+    import keras  # here: reading results needs none
 
-    if gpus := tf.config.list_physical_devices("GPU"):
-        return f"{len(gpus)} x {tf.config.experimental.get_device_details(gpus[0])['device_name']}"
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if gpus := tf.config.list_physical_devices("GPU"):
+            return f"{len(gpus)} x {tf.config.experimental.get_device_details(gpus[0])['device_name']}"
     cpu = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.+)", cpu.read_text() if cpu.exists() else "", re.MULTILINE)
     return f"{os.cpu_count()} cores, {found[1] if found else platform.processor() or platform.machine()}"

@@ -82,8 +82,7 @@ def _read(name):
 
 def _shipped():
     """What training the shipped colorizer reported."""
-    paths = [WEIGHTS / name for name in ("colorizer.json", "vivid.json")]
-    return json.loads(next(path for path in paths if path.exists()).read_text(encoding="utf-8"))
+    return json.loads((WEIGHTS / "colorizer.json").read_text(encoding="utf-8"))
 
 
 def _cell(score, found):
@@ -153,7 +152,8 @@ def shipped_rows():
     grey, rows = _grey(), []
     for name, found in _shipped()["test"].items():
         means = {score: f"{found['scores'][score]['mean']:.2f}" for score in ("ciede2000", "colorfulness_ratio")}
-        row = {"photographs": name, "CIEDE2000 ↓": means["ciede2000"], "CIEDE2000 of grey ↓": grey.get(found["digest"], "–")}
+        row = {"photographs": name, "CIEDE2000 ↓": means["ciede2000"]}
+        row["CIEDE2000 of grey ↓"] = grey.get(found["digest"], "–")
         rows.append(row | {"colorfulness (truth = 1)": means["colorfulness_ratio"]})
     return markdown(pd.DataFrame(rows))
 

@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 
-from colorlib.data import files
+from colorlib.data import files, sets
 from notebooks.runner import bootstrap, gallery, profiles
 from notebooks.runner.profiles import ROOT
 
@@ -81,6 +81,7 @@ def settings(values):
     """
     apart = ("run_folder", "seeds", "source", *(f"{role}_source" for role in profiles.ROLES))
     kept = {name: value for name, value in values.items() if name not in apart}
+    kept["split rule"] = sets.SPLIT_RULE
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
 
