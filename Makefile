@@ -18,7 +18,7 @@ INSTALLED := .venv/installed$(if $(filter-out 0,$(GPU)),-gpu)
 NOTEBOOKS = $(wildcard notebooks/*.ipynb)
 # No cache in the home folder; bytecode is compiled when a module is first imported, not for all 3 GB of them.
 PIP = $(PY) -m pip install --no-cache-dir --no-compile --disable-pip-version-check
-SIDE_BY_SIDE = -n 2 --dist loadfile   # two processes of tests, each a file at a time
+SIDE_BY_SIDE = -n 2 --dist loadfile
 STRIP := $(BIN)/nbstripout --extra-keys metadata.language_info
 
 # Caches and settings of the tools go here too, not into the home folder; what you have set yourself is kept.
@@ -73,7 +73,7 @@ test-jax: $(INSTALLED) ## The tests of models, losses, decoding and colorize, wi
 	$(PIP) -q -e ".[jax]"
 	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow" tests/test_models.py tests/test_losses.py tests/test_decoding.py tests/test_colorize.py
 
-colab-check: ## Run notebooks 01 and 09 as Colab would, in a venv of its own with Colab's Python 3.13 and versions
+colab-check: ## Notebooks 01 and 09 as Colab runs them, and the fast tests, on Colab's Python 3.13 and versions
 	@test -x .venv-colab/bin/python || "$(or $(PYTHON),python3.13)" -m venv .venv-colab || \
 	  { echo "This needs Python 3.13: name it, make colab-check PYTHON=/path/to/python3.13" >&2; exit 1; }
 	.venv-colab/bin/python -m pip install -q --no-cache-dir --disable-pip-version-check -r .ci/colab.txt

@@ -1,4 +1,6 @@
-"""Runs notebooks 01 and 09 as Colab would: its versions, an empty folder, nothing but the notebook's own first cell.
+"""Runs notebooks 01 and 09 as Colab would, and the fast tests on Colab's versions.
+
+As Colab would: its versions, an empty folder, nothing but the notebook's own first cell.
 
 Run by `make colab-check` in .venv-colab. The checkout is cloned from this one. pip fails once, as a network may, and
 the first cell is run again. A folder of pictures beside the notebook is found by its name. No version of
@@ -55,7 +57,7 @@ def notebook(stem, **parameters):
 
 
 def main():
-    """Runs both notebooks; prints what was installed and how long each took."""
+    """Runs both notebooks, then the fast tests; says what was installed."""
     before = versions()
     print(json.dumps(before))
     with tempfile.TemporaryDirectory() as empty:
@@ -80,7 +82,9 @@ def main():
     ).stdout.strip()
     if after != str(list(before.values())):
         sys.exit(f"installing the library changed Colab's versions: {before} -> {after}")
-    print("Colab's versions are as they were")
+    print("Colab's versions are as they were", flush=True)
+    tests = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "not slow"]
+    sys.exit(subprocess.run(tests, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode)
 
 
 if __name__ == "__main__":
