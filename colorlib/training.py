@@ -195,7 +195,8 @@ class Checkpoint(keras.callbacks.Callback):
         kept = self._file("kept", epoch)
         if kept in wanted:  # also if it is there: it may be damaged
             files.write(kept, last[-1].read_bytes())
-        parts = self.folder.glob(".*.part")  # of a process that was killed
+        # What a process that was killed left of these files.
+        parts = [part for kind in ("epoch", "kept", "history") for part in self.folder.glob(f".{kind}*.part")]
         for old in {*_ours(self.folder, "epoch|kept"), *parts} - wanted - set(last):
             old.unlink()  # also later ones, which are damaged
 

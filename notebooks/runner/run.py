@@ -79,7 +79,7 @@ def settings(values):
     in it, since they are known only when the notebook has prepared them: their own digest stands in the rows. Nor is
     the code: the commit stands in the rows too.
     """
-    apart = ("run_folder", "seeds", "source", *(f"{role}_source" for role in profiles.ROLES))
+    apart = ("run_folder", "seeds", "source", "cache_folder", *(f"{role}_source" for role in profiles.ROLES))
     kept = {name: value for name, value in values.items() if name not in apart}
     kept["split rule"] = sets.SPLIT_RULE
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
