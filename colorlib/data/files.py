@@ -22,6 +22,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 # Only formats of photographs: Pillow also knows some that run other programs (EPS) or are no pictures at all.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
 EXTENSIONS = frozenset(".jpg .jpeg .jpe .png .webp .avif .tif .tiff .gif .bmp .ppm .pgm .pbm .jp2".split())
+TIMEOUT = 30  # seconds for a server to answer, then for each piece of a download
 # Lets 100-megapixel cameras and large scans through (450 MB as 8-bit RGB) and stops decompression bombs.
 MAX_PIXELS = 150_000_000
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # of Pillow's, below that
@@ -209,6 +210,31 @@ def locked(folder):
         yield
     finally:
         os.close(handle)
+
+
+def fetch(url, md5, path):
+    """Downloads a file to `path`, unless it is there, with progress; returns the path. It is whole or not there.
+
+    A call goes on where an earlier one broke off. Raises OSError where the network or the disk fails, and ValueError
+    for a file of another md5.
+    """
+    import pooch  # these two are needed for downloads only
+    import requests
+
+    path = Path(path)
+    part = path.with_name(f"{path.name}.part")
+
+    def go_on(url, target, _):  # what pooch lacks: it starts anew
+        with part.open("ab") as file:
+            rest = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
+            try:
+                pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=TIMEOUT, headers=rest)(url, file, None)
+            except requests.HTTPError:  # it may be the rest that the server refuses
+                part.unlink(missing_ok=True)
+                raise
+        part.replace(target)
+
+    return Path(pooch.retrieve(url, f"md5:{md5}", path.name, path.parent, downloader=go_on))
 
 
 def write(path, content):

@@ -461,22 +461,9 @@ def _download_flowers(raw):
 
     Raises SourceError offline, for a broken connection and for a wrong checksum.
     """
-    import pooch  # these two are needed by this set only
-    import requests
-
     path = raw / FLOWERS.rpartition("/")[2]
-    part = path.with_name(f"{path.name}.part")
-
-    def go_on(url, target, _):  # what pooch lacks: it starts anew
-        with part.open("ab") as file:
-            rest = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
-            pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=30, headers=rest)(url, file, None)
-        part.replace(target)
-
     try:
-        return Path(pooch.retrieve(FLOWERS, f"md5:{FLOWERS_MD5}", path.name, raw, downloader=go_on))
-    except (requests.RequestException, ValueError) as error:  # ValueError: the checksum
-        if isinstance(error, requests.HTTPError):  # it may be the rest that the server refuses
-            part.unlink(missing_ok=True)
+        return files.fetch(FLOWERS, FLOWERS_MD5, path)
+    except (OSError, ValueError) as error:  # ValueError: the checksum
         todo = f"try again, or put the file (md5 {FLOWERS_MD5}) at {path}"
         raise SourceError(f"flowers: cannot download {FLOWERS} ({error}); {todo}") from error

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import pooch
 from keras import layers, ops
 from keras.applications import VGG16, InceptionResNetV2, ResNet50, imagenet_utils
 from tqdm import tqdm
@@ -31,7 +30,6 @@ from tqdm import tqdm
 from colorlib import color
 from colorlib.data import files
 
-TIMEOUT = 10  # seconds for a server to answer, then for each piece of the download
 EPSILON = 1e-3  # of EfficientNet's BatchNorm
 STAGES = (  # of EfficientNet-Lite0: repeats, kernel, stride, expansion, width
     (1, 3, 1, 1, 16),
@@ -201,9 +199,8 @@ def _find(source, checksum, weights):
         return path, path.name
     if source.startswith("http"):
         path = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models" / source.rpartition("/")[2]
-        download = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT, chunk_size=2**20)
         try:
-            pooch.retrieve(source, f"md5:{checksum}", path.name, path.parent, downloader=download)  # if need be
+            files.fetch(source, checksum, path)
         except (OSError, ValueError) as error:  # of the network or the disk; another file than the published one
             advice = f"if you are offline, get it elsewhere and put it at {path}"
             raise DownloadError(f"{source} cannot be downloaded ({error}); {advice}") from error
