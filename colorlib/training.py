@@ -7,7 +7,6 @@ Call `setup` first. Give a `Checkpoint` to `fit`, beside Keras's own callbacks. 
 import fcntl
 import hashlib
 import importlib
-import itertools
 import json
 import os
 import pathlib
@@ -36,8 +35,8 @@ def setup(seed, *, precision="auto", deterministic=True):
     a GPU mixed_bfloat16 from compute capability 8 on, else mixed_float16. `deterministic` makes TensorFlow's kernels so
     until the process ends: the same seed, the same scores. JAX and torch are deterministic on a CPU, not on a GPU.
 
-    With deterministic kernels Keras does without XLA. On a CPU that costs nothing: a step of the vivid model took 80 ms
-    with XLA and without, and the first one 10 s and 7 s.
+    With deterministic kernels Keras does without XLA. On a CPU that costs nothing: a step of the vivid model was no
+    quicker with XLA, and the first one slower.
     """
     keras.utils.set_random_seed(seed)
     device, capability = _gpu() or ("CPU", None)
@@ -106,12 +105,15 @@ class Checkpoint(keras.callbacks.Callback):
         self._lock = _lock(self.folder)
         paths = {int(path.name[6:].partition(".")[0]): path for path in _ours(self.folder, "epoch")}
         if self._is_another_run(max(paths, default=0)):
-            aside = next(path for n in itertools.count(1) if not (path := self.folder / f"other-settings-{n}").exists())
+            number = 1
+            while (aside := self.folder / f"other-settings-{number}").exists():
+                number += 1
             print(f"{self.folder}: its checkpoints are of other settings; moved to {aside.name}; starting anew")
             aside.mkdir()
-            notes = [path for name in ("history.json", "settings.json") if (path := self.folder / name).exists()]
-            for path in (*_ours(self.folder, "epoch|kept|preview"), *notes):
-                path.rename(aside / path.name)
+            notes = [self.folder / "history.json", self.folder / "settings.json"]
+            for path in [*_ours(self.folder, "epoch|kept|preview"), *notes]:
+                if path.exists():
+                    path.rename(aside / path.name)
             paths = {}
         files.write_json(self.settings, self.folder / "settings.json")
         known = self._read("history.json") if paths else {}

@@ -46,17 +46,17 @@ NOTEBOOKS = {  # title, question, answer
     "05_resnet50_transfer": (
         "ResNet50",
         "Own skip connections or a pretrained network? Why are colors dull?",
-        "Undecided: the pretrained one is slightly better. The loss scale does not show.",
+        "Undecided: the pretrained one is slightly ahead. No effect of scale shown.",
     ),
     "06_landscape_autoencoder": (
         "Landscapes",
         "Does a small training set overfit?",
-        "Yes, with 183 photographs. With 1,205 it does not.",
+        "Yes, on photographs. A large one does not.",
     ),
     "07_loss_comparison": (
         "Losses",
         "L2, L1, Huber, perceptual: which overfits, which looks sepia?",
-        "L2, perceptual and two Huber losses overfit. Huber is more sepia.",
+        "L2, perceptual, two Huber losses overfit. Huber: more sepia than L2.",
     ),
     "08_class_imbalance_flowers": (
         "Class imbalance",
