@@ -67,6 +67,29 @@ def _gpu():
         return details.get("device_name", "GPU"), details.get("compute_capability", (0,))[0]
 
 
+@keras.saving.register_keras_serializable("colorlib")
+class TransferAdamW(keras.optimizers.AdamW):
+    """AdamW for a new decoder on a pretrained network: the network's weights learn at `factor` of the rate.
+
+    The decoder's are those whose path begins with one of DECODER. Other arguments are those of `keras.optimizers.AdamW`.
+    """
+
+    DECODER = ("decoder", "logits", "ab_head")
+
+    def __init__(self, learning_rate=1e-3, *, factor=0.25, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.factor = factor
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Updates one variable at its own rate."""
+        factor = 1.0 if variable.path.startswith(self.DECODER) else self.factor
+        super().update_step(gradient, variable, factor * learning_rate)
+
+    def get_config(self):
+        """AdamW's, and the factor."""
+        return {**super().get_config(), "factor": self.factor}
+
+
 class Checkpoint(keras.callbacks.Callback):
     """Saves weights, optimizer and history in `folder` after every epoch; `restore` takes up where that ended.
 

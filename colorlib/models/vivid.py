@@ -1,4 +1,9 @@
-"""Color by classification over ab bins at stride 4, and its twin that regresses (Zhang, Isola and Efros 2016)."""
+"""Color by classification over ab bins, and its twin that regresses (Zhang, Isola and Efros 2016).
+
+Both are a U on a backbone that you hand them: its maps, coarse to fine, are enlarged and joined, and a head of one
+1x1 convolution predicts at the stride of the finest map. `models.backbones` has backbones trained on ImageNet,
+`small_backbone` is one to train from scratch.
+"""
 
 import keras
 import numpy as np
@@ -7,8 +12,8 @@ from keras import Model, layers, ops
 from colorlib import color
 from colorlib.models.scratch import lightness_input
 
-STRIDE = 16  # of the trunk's deepest level
 _EPSILON = 0.001  # the share of a uniform prior mixed in before its logarithm
+_HEAD = keras.initializers.RandomNormal(stddev=0.01)  # small: training starts near grey, whatever the backbone
 _MOMENTUM = 0.9  # the default, 0.99, still remembers the first weights after an epoch of a small set
 
 
@@ -64,25 +69,98 @@ class BinDecoding(layers.Layer):
 
 @keras.saving.register_keras_serializable("colorlib")
 class Enlarge(layers.Layer):
-    """Enlarges maps (B, h, w, C) of any size four times, by bilinear interpolation: (B, 4h, 4w, C).
+    """Enlarges maps (B, h, w, C) of any size `factor` times, by bilinear interpolation: (B, f h, f w, C).
 
-    `UpSampling2D(4, interpolation="bilinear")` gives the same numbers, but keeps the first size that it sees.
+    `UpSampling2D(factor, interpolation="bilinear")` gives the same numbers, but keeps the first size that it sees.
     """
+
+    def __init__(self, factor=4, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
 
     def call(self, maps):
         """Enlarges the width, then the height."""
         wider = self._taller(ops.transpose(maps, (0, 2, 1, 3)))
         return self._taller(ops.transpose(wider, (0, 2, 1, 3)))
 
-    @staticmethod
-    def _taller(maps):
+    def _taller(self, maps):
         above = ops.concatenate([maps[:, :1], maps[:, :-1]], axis=1)
         below = ops.concatenate([maps[:, 1:], maps[:, -1:]], axis=1)
-        # Of four new rows, two have their centers above the center of the old one, by 3/8 and 1/8 of its height.
-        rows = [above + 0.625 * (maps - above), above + 0.875 * (maps - above)]
-        rows += [maps + 0.125 * (below - maps), maps + 0.375 * (below - maps)]
+        rows = []
+        for i in range(self.factor):
+            offset = (i + 0.5) / self.factor - 0.5  # of the new row's center from the old one's, in its height
+            neighbor = below if offset > 0 else above
+            rows.append(maps + abs(offset) * (neighbor - maps))
         batch, height, width, channels = ops.shape(maps)
-        return ops.reshape(ops.stack(rows, axis=2), (batch, 4 * height, width, channels))
+        return ops.reshape(ops.stack(rows, axis=2), (batch, self.factor * height, width, channels))
+
+    def get_config(self):
+        """The factor."""
+        return {**super().get_config(), "factor": self.factor}
+
+
+def vivid_colorizer(backbone, *, widths=(192, 128, 96)):
+    """A classifier over the 261 ab bins, decoded inside the model by the layer "decode".
+
+    Lightness (S, S, 1) to ab (S, S, 2), both in [-1, 1]. `backbone` is a `keras.Model` from lightness to a map, or to
+    a list of maps, fine to coarse, each with half the side of the one before. `widths` are the channels of the
+    decoder, coarse to fine, one for each map but the coarsest; the bins are predicted at the stride of the finest.
+    Train the model that `bin_logits` returns; it shares the weights. Raises ValueError for another number of widths.
+    """
+    inputs, x, stride = _decoder(backbone, widths)
+    logits = layers.Conv2D(len(color.bins()), 1, kernel_initializer=_HEAD, name="logits", dtype="float32")(x)
+    ab = BinDecoding(name="decode", dtype="float32")(logits)
+    return Model(inputs, Enlarge(stride, name="ab", dtype="float32")(ab), name="vivid_colorizer")
+
+
+def regression_colorizer(backbone, *, widths=(192, 128, 96)):
+    """The vivid colorizer's twin, of the same backbone and decoder: its head predicts ab itself, without bins."""
+    inputs, x, stride = _decoder(backbone, widths)
+    ab = layers.Conv2D(2, 1, activation="tanh", kernel_initializer=_HEAD, name="ab_head", dtype="float32")(x)
+    return Model(inputs, Enlarge(stride, name="ab", dtype="float32")(ab), name="regression_colorizer")
+
+
+def bin_logits(colorizer):
+    """The part of a vivid colorizer that is trained: lightness (S, S, 1) to logits (S/s, S/s, 261)."""
+    return Model(colorizer.input, colorizer.get_layer("logits").output, name="bin_logits")
+
+
+def _decoder(backbone, widths):
+    """The backbone's input, features as fine as its finest map, and their stride."""
+    inputs = keras.Input(backbone.input_shape[1:], name="lightness")
+    maps = keras.tree.flatten(backbone(inputs))
+    if len(widths) != len(maps) - 1:
+        raise ValueError(f"{len(maps)} maps of the backbone need {len(maps) - 1} widths of the decoder, not {widths}")
+    x = maps[-1]
+    for i, (skip, width) in enumerate(zip(reversed(maps[:-1]), widths, strict=True)):
+        usual = {"padding": "same", "kernel_initializer": "he_normal"}
+        x = layers.Concatenate()([Enlarge(2)(x), skip])
+        x = layers.Conv2D(width, 1, activation="relu", name=f"decoder_{i}_join", **usual)(x)
+        y = layers.Conv2D(width, 3, activation="relu", name=f"decoder_{i}_first", **usual)(x)
+        # A branch that starts at zero trains soundly without normalization.
+        usual["kernel_initializer"] = "zeros"
+        y = layers.Conv2D(width, 3, name=f"decoder_{i}_second", **usual)(y)
+        x = layers.ReLU()(layers.Add()([x, y]))
+    finest = keras.tree.flatten(backbone.compute_output_spec(keras.KerasTensor((1, 64, 64, 1))))[0]
+    return inputs, x, 64 // finest.shape[1]
+
+
+def small_backbone(image_size, *, widths=(32, 64, 128, 224)):
+    """A network to train from scratch: lightness (S, S, 1) to features (S/4, S/4, widths[1]), seen down to stride 16.
+
+    `image_size` None takes any multiple of 16. Raises ValueError for a size that 16 does not divide.
+    """
+    inputs = lightness_input(image_size, 16)
+    x = _convolution(inputs, widths[0], strides=2)
+    levels = []
+    for width in widths[1:]:
+        x = _residual(_convolution(x, width, strides=2))
+        levels.append(x)
+    x = _residual(x)
+    for skip in reversed(levels[:-1]):
+        x = layers.UpSampling2D(2, interpolation="nearest")(_convolution(x, skip.shape[-1]))
+        x = _convolution(layers.Add()([x, skip]), skip.shape[-1])
+    return Model(inputs, x, name="small_backbone")
 
 
 def _convolution(x, width, strides=1):
@@ -93,43 +171,4 @@ def _convolution(x, width, strides=1):
 def _residual(x):
     y = _convolution(x, x.shape[-1])
     y = layers.Conv2D(x.shape[-1], 3, padding="same", use_bias=False, kernel_initializer="he_normal")(y)
-    # A branch that starts at zero trains soundly without warm-up.
     return layers.ReLU()(layers.Add()([x, layers.BatchNormalization(momentum=_MOMENTUM, gamma_initializer="zeros")(y)]))
-
-
-def _trunk(inputs, widths):
-    """Lightness (S, S, 1) to features (S/4, S/4, widths[1]): down to stride 16 and back up, with skips added."""
-    x = _convolution(inputs, widths[0], strides=2)
-    levels = []
-    for width in widths[1:]:
-        x = _residual(_convolution(x, width, strides=2))
-        levels.append(x)
-    x = _residual(x)
-    for skip in reversed(levels[:-1]):
-        x = layers.UpSampling2D(2, interpolation="nearest")(_convolution(x, skip.shape[-1]))
-        x = _convolution(layers.Add()([x, skip]), skip.shape[-1])
-    return x
-
-
-def vivid_colorizer(image_size, *, widths=(32, 64, 128, 224)):
-    """A classifier over the 261 ab bins at stride 4, decoded inside the model by the layer "decode".
-
-    Lightness (S, S, 1) to ab (S, S, 2), both in [-1, 1]; `image_size` None takes any multiple of 16. Train the model
-    that `bin_logits` returns; it shares the weights. Raises ValueError for a size that 16 does not divide.
-    """
-    inputs = lightness_input(image_size, STRIDE)
-    logits = layers.Conv2D(len(color.bins()), 1, name="logits", dtype="float32")(_trunk(inputs, widths))
-    ab = BinDecoding(name="decode", dtype="float32")(logits)
-    return Model(inputs, Enlarge(name="ab", dtype="float32")(ab), name="vivid_colorizer")
-
-
-def bin_logits(colorizer):
-    """The part of a vivid colorizer that is trained: lightness (S, S, 1) to logits (S/4, S/4, 261)."""
-    return Model(colorizer.input, colorizer.get_layer("logits").output, name="bin_logits")
-
-
-def regression_colorizer(image_size, *, widths=(32, 64, 128, 224)):
-    """The vivid colorizer's twin, of the same sizes and trunk: its head predicts ab itself, without bins or dials."""
-    inputs = lightness_input(image_size, STRIDE)
-    ab = layers.Conv2D(2, 1, activation="tanh", name="ab_head", dtype="float32")(_trunk(inputs, widths))
-    return Model(inputs, Enlarge(name="ab", dtype="float32")(ab), name="regression_colorizer")
