@@ -82,7 +82,8 @@ class TransferAdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable at its own rate."""
-        factor = 1.0 if variable.path.startswith(self.DECODER) else self.factor
+        path = self._trainable_variables[self._get_variable_index(variable)].path
+        factor = 1.0 if path.startswith(self.DECODER) else self.factor
         super().update_step(gradient, variable, factor * learning_rate)
 
     def get_config(self):

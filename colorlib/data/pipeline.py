@@ -122,7 +122,7 @@ def albumentations(transform):
 
 def batches(
     pictures, *, batch_size, training=False, seed=0, first_epoch=0, steps=None, shuffle=True,
-    augment=flip_and_crop, features=None,
+    often=None, augment=flip_and_crop, features=None,
 ):  # fmt: skip
     """Batches of (lightness, ab), float32 (B, S, S, 1) and (B, S, S, 2) in [-1, 1], of what `load` returned.
 
@@ -131,6 +131,7 @@ def batches(
     Training: without end, so `fit` needs `steps_per_epoch`. Each epoch is shuffled anew (with `shuffle`) and drops its
     incomplete last batch; `augment`, (lab (B, S, S, 3), seed (2,)) -> lab, moves its pictures, None does not.
     `first_epoch` resumes. `steps` makes an epoch of that many batches, of fewer pictures or of each several times.
+    `often`, integers (N,), shows each picture so many times before it begins anew: small sets beside large ones.
 
     Raises ValueError for fewer training pictures than a batch, features of another number of pictures, features
     together with an augmentation, and an `augment` that is no function.
@@ -164,13 +165,14 @@ def batches(
     if not training:
         in_order = tf.data.Dataset.range(len(pictures)).batch(batch_size)
         return in_order.map(lambda indices: batch(indices, 0, 0), **_PARALLEL).prefetch(2).with_options(_OPTIONS)
-    whole = steps_per_epoch(pictures, batch_size)
-    rounds = math.ceil((steps or whole) / whole)  # in each, every picture is shown once
+    shown = np.repeat(np.arange(len(pictures)), 1 if often is None else often)
+    whole = steps_per_epoch(shown, batch_size)
+    rounds = math.ceil((steps or whole) / whole)  # in each, every picture is shown once, or as often as asked
 
     def order(epoch):
-        shape = (rounds, len(pictures))
+        shape = (rounds, len(shown))
         chance = tf.random.stateless_uniform(shape, [seed, epoch]) if shuffle else tf.zeros(shape)
-        indices = tf.argsort(chance, stable=True)[:, : whole * batch_size]
+        indices = tf.gather(shown, tf.argsort(chance, stable=True)[:, : whole * batch_size])
         indices = tf.reshape(indices, (-1, batch_size))[: steps or whole]
         return tf.data.Dataset.from_tensor_slices((indices, tf.repeat(epoch, len(indices)), tf.range(len(indices))))
 

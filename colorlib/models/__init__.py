@@ -15,4 +15,4 @@ from colorlib.models.scratch import (
     unet,
     vanilla_autoencoder,
 )
-from colorlib.models.vivid import bin_logits, regression_colorizer, vivid_colorizer
+from colorlib.models.vivid import bin_logits, regression_colorizer, small_backbone, vivid_colorizer

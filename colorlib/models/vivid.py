@@ -13,6 +13,7 @@ from colorlib import color
 from colorlib.models.scratch import lightness_input
 
 _EPSILON = 0.001  # the share of a uniform prior mixed in before its logarithm
+_LIKE = 3.0  # L*: places that differ by less belong together
 _HEAD = keras.initializers.RandomNormal(stddev=0.01)  # small: training starts near grey, whatever the backbone
 _MOMENTUM = 0.9  # the default, 0.99, still remembers the first weights after an epoch of a small set
 
@@ -68,6 +69,46 @@ class BinDecoding(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("colorlib")
+class SmoothLogits(layers.Layer):
+    """Averages logits (B, h, w, 261) over neighbors of like lightness, so that one thing gets one color.
+
+    Called on [logits, lightness], the second (B, H, W, 1) in [-1, 1]. Each place becomes the mean of the nine places
+    around it, then of nine at twice the distance, weighted by exp(-d^2 / 2) of the difference d of lightness in units
+    of 3 L*: an edge stops it. In training it passes the logits on as they are.
+    """
+
+    def call(self, inputs, training=False):
+        """Smooths; see the class."""
+        logits, lightness = inputs
+        if training:
+            return logits
+        stride = ops.shape(lightness)[1] // ops.shape(logits)[1]
+        lightness = ops.average_pool(lightness, stride, stride) * (50 / _LIKE)
+        logits = logits - ops.logsumexp(logits, axis=-1, keepdims=True)
+        for distance in (1, 2):
+            logits = self._mean_of_nine(logits, lightness, distance)
+        return logits
+
+    @staticmethod
+    def _mean_of_nine(logits, lightness, distance):
+        height, width = ops.shape(lightness)[1:3]
+        around = ((0, 0), (distance, distance), (distance, distance), (0, 0))
+        # Beyond the border lightness is like no other, so that nothing there has a weight.
+        values, seen = ops.pad(logits, around), ops.pad(lightness, around, constant_values=1e3)
+        total = weights = 0.0
+        for top in range(0, 2 * distance + 1, distance):
+            for left in range(0, 2 * distance + 1, distance):
+                rows, columns = slice(top, top + height), slice(left, left + width)
+                weight = ops.exp(-ops.square(seen[:, rows, columns] - lightness) / 2)
+                total, weights = total + weight * values[:, rows, columns], weights + weight
+        return total / weights
+
+    def compute_output_shape(self, shapes):
+        """The logits'."""
+        return shapes[0]
+
+
+@keras.saving.register_keras_serializable("colorlib")
 class Enlarge(layers.Layer):
     """Enlarges maps (B, h, w, C) of any size `factor` times, by bilinear interpolation: (B, f h, f w, C).
 
@@ -99,16 +140,22 @@ class Enlarge(layers.Layer):
         return {**super().get_config(), "factor": self.factor}
 
 
-def vivid_colorizer(backbone, *, widths=(192, 128, 96)):
+def vivid_colorizer(backbone, *, widths=(192, 128, 96), smooth=False):
     """A classifier over the 261 ab bins, decoded inside the model by the layer "decode".
 
     Lightness (S, S, 1) to ab (S, S, 2), both in [-1, 1]. `backbone` is a `keras.Model` from lightness to a map, or to
     a list of maps, fine to coarse, each with half the side of the one before. `widths` are the channels of the
     decoder, coarse to fine, one for each map but the coarsest; the bins are predicted at the stride of the finest.
+    With `smooth`, the trained model's logits are averaged along edges, see `SmoothLogits`.
     Train the model that `bin_logits` returns; it shares the weights. Raises ValueError for another number of widths.
     """
     inputs, x, stride = _decoder(backbone, widths)
-    logits = layers.Conv2D(len(color.bins()), 1, kernel_initializer=_HEAD, name="logits", dtype="float32")(x)
+    head = {"kernel_initializer": _HEAD, "dtype": "float32"}
+    if smooth:
+        logits = layers.Conv2D(len(color.bins()), 1, name="decoder_logits", **head)(x)
+        logits = SmoothLogits(name="logits", dtype="float32")([logits, inputs])
+    else:
+        logits = layers.Conv2D(len(color.bins()), 1, name="logits", **head)(x)
     ab = BinDecoding(name="decode", dtype="float32")(logits)
     return Model(inputs, Enlarge(stride, name="ab", dtype="float32")(ab), name="vivid_colorizer")
 

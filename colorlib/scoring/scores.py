@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import gaussian_filter, sobel
 from scipy.optimize import brentq
 from scipy.stats import wasserstein_distance
 from skimage.color import deltaE_ciede2000
@@ -30,6 +31,7 @@ CONVENTIONS = {  # what published codes differ in; stands in every result
     "colorfulness": "Hasler and Suesstrunk 2003, signed rg and yb, 0-255 scale",
     "variety": "exp(entropy) over the 261 ab bins of 10 Lab units inside the sRGB gamut",
     "sepia, blue": "share of the chroma with a hue of 40 to 100, 220 to 310 degrees",
+    "blots": "pixels that change by < 0.7 L* but > 1.5 ab a pixel, after a Gaussian of sigma 1.5; made for 128 px",
     "ssim": "11x11 Gaussian window, sigma 1.5, population covariances, mean of R, G and B",
     "psnr": f"of R, G and B together, at most {PSNR_CEILING:.1f} dB",
     "auc": f"of the share of pixels within t, t = 0..{AUC_LIMIT} Lab units of ab distance",
@@ -68,8 +70,9 @@ def per_picture(predicted, truth, *, prior=None, only=None):
     """Scores 8-bit pictures (N, H, W, 3) against the true ones: a DataFrame, one row a picture, in order.
 
     Columns: `ab_rmse` (Lab units), `psnr` (dB, at most 58.9), `ssim`, `ciede2000`, `auc` (0-1), `colorfulness`,
-    `variety` (effective ab bins, 1-261), `sepia`, `blue` (share of the chroma with such a hue, 0-1), the truth's own
-    as `colorfulness_true` and so on, `sign_agreement` (0-1), and, given `prior` (261,), the training set's share of
+    `variety` (effective ab bins, 1-261), `sepia`, `blue` (share of the chroma with such a hue, 0-1), `blots` (share of
+    the pixels whose color changes where lightness does not, 0-1), the truth's own as `colorfulness_true` and so on,
+    `sign_agreement` (0-1), and, given `prior` (261,), the training set's share of
     each bin, `auc_rebalanced`. `only` names the columns wanted; without `ssim` it takes a third of the time.
     Raises ValueError for pictures that differ in shape, are not 8-bit sRGB, or are smaller than 11x11, and KeyError
     for a column that is none of these.
@@ -115,6 +118,8 @@ def _scores(predicted, truth, prior):
         "sepia_true": lambda: hue_share(lab_true, SECTORS["sepia"]),
         "blue": lambda: hue_share(lab, SECTORS["blue"]),
         "blue_true": lambda: hue_share(lab_true, SECTORS["blue"]),
+        "blots": lambda: _blots(lab),
+        "blots_true": lambda: _blots(lab_true),
         "sign_agreement": lambda: (_b_larger(lab) == _b_larger(lab_true)).mean((1, 2)),
     }
     if prior is not None:
@@ -138,6 +143,13 @@ def hue_share(lab, sector):
     chroma[chroma < color.GREY_BELOW] = 0
     inside = np.abs((np.degrees(np.arctan2(b, a)) - np.mean(sector) + 180) % 360 - 180) <= np.ptp(sector) / 2
     return (chroma * inside).sum((1, 2)) / np.maximum(chroma.sum((1, 2)), 1e-9)
+
+
+def _blots(lab):
+    """The share of pixels whose color changes where no edge explains it: (N, H, W, 3) in Lab -> (N,)."""
+    smooth = gaussian_filter(lab, (0, 1.5, 1.5, 0))
+    lightness, a, b = np.moveaxis(np.hypot(sobel(smooth, 1), sobel(smooth, 2)) / 8, -1, 0)  # Lab units a pixel
+    return ((lightness < 0.7) & (np.hypot(a, b) > 1.5)).mean((1, 2))
 
 
 def ab_wasserstein(predicted, truth):
@@ -212,14 +224,16 @@ def _interval(mean, drawn):
 
 
 def curve_point(predicted, truth):
-    """The four scores a dial is chosen by, of 8-bit pictures (N, H, W, 3); quicker than all of them.
+    """The scores a dial is chosen by, of 8-bit pictures (N, H, W, 3); quicker than all of them.
 
-    `ciede2000`, `colorfulness_ratio`, `variety_ratio`, `ab_wasserstein`: a point of `plots.tradeoff_curves`.
+    `ciede2000`, `colorfulness_ratio`, `variety_ratio`, `ab_wasserstein`, `blots`, `blots_true`: a point of
+    `plots.tradeoff_curves`.
     """
-    only = ("ciede2000", "colorfulness", "colorfulness_true", "variety", "variety_true")
-    means = per_picture(predicted, truth, only=only).mean()
+    twice = [f"{name}{of}" for name in ("colorfulness", "variety", "blots") for of in ("", "_true")]
+    means = per_picture(predicted, truth, only=("ciede2000", *twice)).mean()
     ratios = {f"{name}_ratio": float(means[name] / means[f"{name}_true"]) for name in ("colorfulness", "variety")}
-    return ratios | {"ciede2000": float(means["ciede2000"]), "ab_wasserstein": ab_wasserstein(predicted, truth)}
+    kept = {name: float(means[name]) for name in ("ciede2000", "blots", "blots_true")}
+    return ratios | kept | {"ab_wasserstein": ab_wasserstein(predicted, truth)}
 
 
 def clipping(lightness, ab):
