@@ -16,7 +16,7 @@ import numpy as np
 from colorlib import color
 
 WEIGHTS = Path(__file__).parent / "weights" / "colorizer.weights.h5"  # colorizer.json beside it names the builder
-SHORT_SIDE = 64  # pixels: the scale at which the models here have seen the world
+SHORT_SIDE = 128  # pixels: the scale at which the models here have seen the world
 _LONGEST = 4  # times the short side; a narrower strip is shown to the model reduced further
 _MULTIPLE = 32  # divisible by the stride of every colorizer here that takes any size
 _BLOCK = 2**16  # pixels at a time in the full size: what fits a processor's cache is converted twice as fast
@@ -59,9 +59,11 @@ def load(path=None):
 def _build(path):
     """The model of the builder that the .json names, with these weights."""
     from colorlib import models
+    from colorlib.models import backbones
 
     report = json.loads(path.with_name(path.name.replace(".weights.h5", ".json")).read_text(encoding="utf-8"))
-    model = getattr(models, report["builder"]["name"])(**report["builder"]["arguments"])
+    backbone = backbones.imagenet_backbone(**report["backbone"], image_size=None, weights=None)
+    model = models.vivid_colorizer(backbone, **report["decoder"])
     _load_weights(model, path)
     return model
 
