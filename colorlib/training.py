@@ -73,7 +73,7 @@ def _gpu():
 class TransferAdamW(keras.optimizers.AdamW):
     """AdamW for a new decoder on a pretrained network: the network's weights learn at `factor` of the rate.
 
-    The decoder's are those whose path begins with one of DECODER. Other arguments are those of `keras.optimizers.AdamW`.
+    The decoder's are those of layers whose name begins with one of DECODER. Other arguments are those of `keras.optimizers.AdamW`.
     """
 
     DECODER = ("decoder", "logits", "ab_head")
@@ -85,8 +85,8 @@ class TransferAdamW(keras.optimizers.AdamW):
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable at its own rate."""
         path = self._trainable_variables[self._get_variable_index(variable)].path
-        factor = 1.0 if path.startswith(self.DECODER) else self.factor
-        super().update_step(gradient, variable, factor * learning_rate)
+        is_decoder = any(name.startswith(self.DECODER) for name in path.split("/"))
+        super().update_step(gradient, variable, learning_rate * (1.0 if is_decoder else self.factor))
 
     def get_config(self):
         """AdamW's, and the factor."""

@@ -15,9 +15,9 @@ SETTING = {"temperature": 0.5, "rebalance": 0.4, "gain": 1.2}
 def colorizer():
     """A model whose logits have much to say: untrained ones are nearly equal, so nearly grey."""
     keras.utils.set_random_seed(0)
-    model = models.vivid_colorizer(32, widths=(4, 8, 8, 8))
+    model = models.vivid_colorizer(models.small_backbone(32, widths=(4, 8, 8, 8)), widths=())
     head = model.get_layer("logits")
-    head.set_weights([12 * head.get_weights()[0], head.get_weights()[1]])
+    head.set_weights([100 * head.get_weights()[0], head.get_weights()[1]])
     model.get_layer("decode").prior = np.random.default_rng(0).dirichlet(np.full(261, 0.2))
     return model
 
@@ -100,3 +100,20 @@ def test_a_colorless_model_has_no_dials_to_choose(colorizer, lightness):
     colorizer.get_layer("logits").set_weights([0 * kernel, bias])
     with pytest.raises(ValueError, match="no temperature and rebalance reach the truth's colorfulness"):
         decoding.choose(colorizer, lightness, truth, temperatures=(1.0,), rebalances=(0.0,))
+
+
+def point(temperature, ratio, ciede2000, blots):
+    return {"temperature": temperature, "rebalance": 0.1, "gain": 1.0} | {
+        "colorfulness_ratio": ratio, "ciede2000": ciede2000, "blots": blots, "blots_true": 0.02
+    }  # fmt: skip
+
+
+def test_the_natural_setting_is_colorful_without_blots_on_every_set(capsys):
+    faces = [point(1, 0.7, 5, 0.00), point(0.5, 0.9, 7, 0.01), point(0.4, 0.95, 6, 0.01), point(0.2, 1, 5, 0.01)]
+    varied = [point(1, 0.6, 9, 0.00), point(0.5, 0.7, 9, 0.01), point(0.4, 0.75, 9, 0.01), point(0.2, 1, 9, 0.03)]
+    swept, least = {"faces": faces, "varied": varied}, {"faces": 0.85, "varied": 0.7}
+    chosen = {"temperature": 0.4, "rebalance": 0.1, "gain": 1.0}
+    assert decoding.natural(swept, least_ratio=least) == chosen
+    assert not capsys.readouterr().out
+    assert decoding.natural({"varied": varied[:1] + varied[3:]}, least_ratio=least) == chosen | {"temperature": 1}
+    assert "no setting is both colorful enough and free of blots on every set" in capsys.readouterr().out

@@ -12,7 +12,8 @@ import pytest
 from keras import layers, ops
 
 from colorlib import color, colorize, models
-from colorlib.models import pretrained
+from colorlib.models import pretrained, scratch
+from colorlib.models import vivid as vivid_module
 
 WIDTHS = (4, 8, 8, 8)
 TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -95,6 +96,22 @@ def frozen(size, stride, *, pooled=False, outputs=6):
     return keras.Model(inputs, network(layers.Concatenate(name="preprocess")([inputs] * 3)))
 
 
+def small(build, size):
+    """A colorizer on the backbone that is trained from scratch, which gives one map."""
+    return build(models.small_backbone(size, widths=WIDTHS), widths=())
+
+
+def pyramid(size):
+    """A backbone that gives three maps, at strides 2, 4 and 8."""
+    inputs = scratch.lightness_input(size, 8)
+    maps = []
+    x = inputs
+    for width in (4, 6, 8):
+        x = layers.Conv2D(width, 3, 2, "same", activation="relu")(x)
+        maps.append(x)
+    return keras.Model(inputs, maps)
+
+
 @pytest.fixture(autouse=True)
 def seed():
     keras.utils.set_random_seed(0)
@@ -102,7 +119,7 @@ def seed():
 
 @pytest.fixture
 def vivid():
-    return models.vivid_colorizer(32, widths=WIDTHS)
+    return small(models.vivid_colorizer, 32)
 
 
 @pytest.fixture
@@ -166,8 +183,9 @@ def test_the_resnet50_colorizer_trains_all_but_the_first_ten_layers():
 
 CONTRACT = {
     "unet": (lambda size: models.unet(size, downsamplings=3, filters=4), "multiple of 8"),
-    "vivid": (lambda size: models.vivid_colorizer(size, widths=WIDTHS), "multiple of 16"),
-    "regression": (lambda size: models.regression_colorizer(size, widths=WIDTHS), "multiple of 16"),
+    "vivid": (lambda size: small(models.vivid_colorizer, size), "multiple of 16"),
+    "vivid u": (lambda size: models.vivid_colorizer(pyramid(size), widths=(8, 8), smooth=True), "30 is not"),
+    "regression": (lambda size: small(models.regression_colorizer, size), "multiple of 16"),
     "face": (lambda size: models.face_autoencoder(size, filters=8), "multiple of 8"),
     "skip": (lambda size: models.skip_autoencoder(size, filters=4), "multiple of 4"),
     "conv": (lambda size: models.conv_autoencoder(size, filters=2), "multiple of 4"),
@@ -215,6 +233,29 @@ def test_a_backbone_of_another_size_is_refused():
         models.vgg16_colorizer(32, frozen(64, 8))
 
 
+def test_smoothing_brings_one_color_to_one_thing_and_stops_at_edges():
+    """The smoothed shares are the geometric mean of those of like lightness around."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(1, 16, 16, 5)).astype(np.float32)
+    lightness = np.full((1, 64, 64, 1), -0.5, np.float32)
+    lightness[:, :, 32:] = 0.5  # an edge of 50 L* down the middle
+    layer = vivid_module.SmoothLogits()
+    smooth = ops.convert_to_numpy(layer([logits, lightness]))
+    np.testing.assert_array_equal(ops.convert_to_numpy(layer([logits, lightness], training=True)), logits)
+    logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+    def mean_of_nine(maps, row, column, distance):
+        around = (-distance, 0, distance)
+        return np.mean([maps(row + i, column + j) for i in around for j in around], axis=0)
+
+    def once(row, column):
+        return mean_of_nine(lambda i, j: logs[0, i, j], row, column, 1)
+
+    np.testing.assert_allclose(smooth[0, 6, 4], mean_of_nine(once, 6, 4, 2), atol=1e-5)
+    left = ops.convert_to_numpy(layer([logits[:, :, :8], lightness[:, :, :32]]))
+    np.testing.assert_allclose(smooth[:, :, :8], left, atol=1e-5)
+
+
 @pytest.fixture(params=["mixed_bfloat16", "mixed_float16"])
 def half_precision(request):
     before = keras.config.dtype_policy()
@@ -232,7 +273,7 @@ def test_colors_are_float32_under_any_policy(name, half_precision, lightness):
     assert ab.dtype == np.float32 and np.isfinite(ab).all()
     colors = ab[ab != 0]
     assert colors.size and (np.float16(colors) != colors).mean() > 0.9  # not rounded to half precision at the end
-    if name == "vivid":
+    if name.startswith("vivid"):
         assert ops.convert_to_numpy(models.bin_logits(model)(pictures)).dtype == np.float32
         with_lightness = models.with_lightness(model)
         np.testing.assert_array_equal(models.predict(with_lightness, pictures), np.concatenate([pictures, ab], -1))
@@ -243,15 +284,15 @@ def test_colors_are_float32_under_any_policy(name, half_precision, lightness):
 @pytest.mark.parametrize("build", [models.vivid_colorizer, models.regression_colorizer])
 def test_a_model_of_any_size_predicts_at_two_sizes_in_a_row(build, tmp_path):
     """Also an exported one. Its small ab is enlarged by OpenCV, too."""
-    model = build(None, widths=WIDTHS)
-    small = keras.Model(model.input, model.get_layer("ab").input)
+    model = small(build, None)
+    fourth = keras.Model(model.input, model.get_layer("ab").input)
     predictors = [lambda pictures: model.predict(pictures, verbose=0)]
     if TENSORFLOW:
         model.export(tmp_path, verbose=False)
         predictors.append(keras.layers.TFSMLayer(tmp_path, call_endpoint="serve"))
     for height, width in ((48, 32), (16, 80)):
         pictures = np.random.default_rng(0).uniform(-1, 1, (1, height, width, 1)).astype(np.float32)
-        expected = cv2.resize(models.predict(small, pictures)[0], (width, height))
+        expected = cv2.resize(models.predict(fourth, pictures)[0], (width, height))
         for predictor in predictors:
             np.testing.assert_allclose(predictor(pictures)[0], expected, atol=1e-5)
 

@@ -220,6 +220,15 @@ def test_an_epoch_of_so_many_steps_shows_every_picture_equally_often(steps):
     assert steps < 4 or batches[:2] != batches[2:4]  # shuffled anew within the epoch too
 
 
+def test_pictures_can_be_shown_more_often_than_others():
+    often = [1, 1, 1, 1, 2, 2]  # eight in all, two batches
+    batches = drawn(6, 6, often=often)
+    for i in (0, 2, 4):
+        assert np.bincount(sum(batches[i : i + 2], [])).tolist() == often
+    assert batches[:2] != batches[2:4]
+    assert drawn(6, 2, often=often, first_epoch=2) == batches[4:]
+
+
 # Geometry
 
 

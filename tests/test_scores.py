@@ -103,6 +103,22 @@ def test_variety_counts_effective_bins():
     assert scores.per_picture(halves, halves, only=["variety"]).variety[0] == pytest.approx(2)
 
 
+def test_blots_are_changes_of_color_that_no_edge_explains():
+    step = np.where(np.arange(64) < 32, 0, 40).astype(np.float32)
+    lightness, flat = np.full((64, 64), 60, np.float32), np.zeros((64, 64), np.float32)
+    colors = np.broadcast_to(step, (64, 64))
+
+    def share(*lab):
+        return scores.per_picture(rendered := color.to_uint8(color.lab_to_rgb(np.stack(lab, -1)))[None], rendered)[
+            "blots"
+        ][0]
+
+    # Blurred, a step of 40 is 40 / (1.5 sqrt(2 pi)) = 10.6 a pixel at its place, and above 1.5 within 3 pixels of it.
+    assert share(lightness, colors, flat) == pytest.approx(6 / 64, abs=1 / 64)
+    assert share(lightness + colors / 2, colors, flat) < 0.04  # at an edge, but for its tails
+    assert share(lightness + colors / 2, flat, flat) == 0
+
+
 def test_sign_agreement_and_its_best_constant():
     # Blue sky (a > b) over green grass (b > a), a quarter and three quarters; grey counts as a.
     true = flat((60, 160, 60)).copy()

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -32,14 +33,14 @@ def batch(step):
     return lightness, tf.concat([lightness, -lightness], -1) / 2
 
 
-def run(folder, precision):
-    """One run as notebooks do it: batch norm, dropout, Adam on a schedule. Returns model and checkpoint."""
+def run(folder, precision, optimizer=keras.optimizers.Adam):
+    """One run as notebooks do it: batch norm, dropout, a rate that falls. Returns model and checkpoint."""
     training.setup(3, precision=precision)
     layers = keras.layers.Conv2D(8, 3, padding="same"), keras.layers.BatchNormalization(), keras.layers.Dropout(0.3)
     head = keras.layers.Conv2D(2, 3, padding="same", dtype="float32")
     model = keras.Sequential([keras.layers.Input((8, 8, 1)), *layers, head])
     rate = PiecewiseConstantDecay([STEPS, 2 * STEPS], [3e-2, 2e-2, 1e-2])
-    model.compile(keras.optimizers.Adam(rate), loss="mse", jit_compile=False)
+    model.compile(optimizer(rate), loss="mse", jit_compile=False)
     checkpoint = training.Checkpoint(folder, {"epochs": EPOCHS})
     done = checkpoint.restore(model)
     batches = tf.data.Dataset.range(done * STEPS, 99).map(batch)
@@ -61,18 +62,26 @@ def assert_same_run(one, other):
     assert contents(one[1].folder) == contents(other[1].folder)
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-def test_a_run_stopped_within_an_epoch_ends_as_one_never_stopped(tmp_path, monkeypatch, precision):
-    """Half precision has a state of its own: the scale of the loss."""
-    straight = run(tmp_path / "straight", precision)
-    assert_same_run(straight, run(tmp_path / "again", precision))
+def averaging(rate):
+    """What the shipped colorizer is trained with; `fit` ends with the average of the weights."""
+    return training.TransferAdamW(rate, use_ema=True, ema_momentum=0.9)
+
+
+@pytest.mark.parametrize(
+    ("precision", "optimizer"),
+    [("float32", keras.optimizers.Adam), ("mixed_float16", keras.optimizers.Adam), ("float32", averaging)],
+)
+def test_a_run_stopped_within_an_epoch_ends_as_one_never_stopped(tmp_path, monkeypatch, precision, optimizer):
+    """Half precision has a state of its own, the scale of the loss; an average of the weights is another."""
+    straight = run(tmp_path / "straight", precision, optimizer)
+    assert_same_run(straight, run(tmp_path / "again", precision, optimizer))
     loss = straight[1].history["loss"]
     assert loss[0] > loss[1] > loss[2]
     with monkeypatch.context() as context, pytest.raises(Stopped):
         stop_at("on_train_batch_end", 2 * STEPS + 1, context.setattr)
-        run(tmp_path / "stopped", precision)
+        run(tmp_path / "stopped", precision, optimizer)
     assert contents(tmp_path / "stopped") == ["epoch-001.weights.h5", "epoch-002.weights.h5", "history.json"]
-    resumed = run(tmp_path / "stopped", precision)
+    resumed = run(tmp_path / "stopped", precision, optimizer)
     assert_same_run(straight, resumed)
     assert contents(tmp_path / "stopped") == ["epoch-002.weights.h5", "epoch-003.weights.h5", "history.json"]
     assert resumed[1].minutes == sum(resumed[1].history["seconds"]) / 60 > 0
@@ -81,6 +90,42 @@ def test_a_run_stopped_within_an_epoch_ends_as_one_never_stopped(tmp_path, monke
 
 FLOAT32, BFLOAT16, FLOAT16 = "float32", "mixed_bfloat16", "mixed_float16"
 AUTO = [(None, FLOAT32), (("T4", 7), FLOAT16), (("A100", 8), BFLOAT16), (("B200", 10.0), BFLOAT16)]
+
+
+def test_a_run_with_an_average_ends_with_it(tmp_path):
+    """Also one that is taken up when all epochs are done."""
+    for _ in range(2):
+        model, _ = run(tmp_path, "float32", averaging)
+        last = {each.path.rpartition("/")[2]: keras.ops.convert_to_numpy(each) for each in model.optimizer.variables}
+        for weight in model.trainable_weights:
+            average = last[f"{weight.path.replace('/', '_')}_average"]
+            np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), average)
+
+
+def test_the_decoder_learns_at_the_rate_and_the_pretrained_network_at_a_quarter_of_it():
+    names = ("backbone_first", "decoder_0_join", "logits")
+    model = keras.Sequential([keras.Input((2,)), *(keras.layers.Dense(2, name=name) for name in names)])
+    model.compile(training.TransferAdamW(0.01, weight_decay=0.0), loss="mse")
+    before = values(model)
+    model.train_on_batch(np.ones((4, 2), np.float32), np.full((4, 2), 9, np.float32))
+    moved = [np.abs(now - then).max() for now, then in zip(values(model), before, strict=False)]
+    # Adam's first step is as long as the rate, whatever the gradient.
+    np.testing.assert_allclose(moved[:6:2], [0.0025, 0.01, 0.01], rtol=1e-3)
+
+
+def test_what_ships_has_kernels_in_half_precision_and_predicts_as_the_model_does(tmp_path):
+    def build():
+        return keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, bias_initializer="random_normal")])
+
+    model, other, path = build(), build(), tmp_path / "small.weights.h5"
+    training.save_to_ship(model, path)
+    with h5py.File(path) as file:
+        stored = []
+        file.visititems(lambda _, item: stored.append(item.dtype) if isinstance(item, h5py.Dataset) else None)
+    assert sorted(map(str, stored)) == ["float16", "float32"]
+    other.load_weights(path)
+    np.testing.assert_equal(model.get_weights(), other.get_weights())
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize(("gpu", "chosen"), AUTO)

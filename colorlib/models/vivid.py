@@ -188,8 +188,9 @@ def _decoder(backbone, widths):
         usual["kernel_initializer"] = "zeros"
         y = layers.Conv2D(width, 3, name=f"decoder_{i}_second", **usual)(y)
         x = layers.ReLU()(layers.Add()([x, y]))
-    finest = keras.tree.flatten(backbone.compute_output_spec(keras.KerasTensor((1, 64, 64, 1))))[0]
-    return inputs, x, 64 // finest.shape[1]
+    side = backbone.input_shape[1] or 64  # any that the strides divide
+    finest = keras.tree.flatten(backbone.compute_output_spec(keras.KerasTensor((1, side, side, 1))))[0]
+    return inputs, x, side // finest.shape[1]
 
 
 def small_backbone(image_size, *, widths=(32, 64, 128, 224)):

@@ -147,9 +147,14 @@ def hue_share(lab, sector):
 
 def _blots(lab):
     """The share of pixels whose color changes where no edge explains it: (N, H, W, 3) in Lab -> (N,)."""
-    smooth = gaussian_filter(lab, (0, 1.5, 1.5, 0))
-    lightness, a, b = np.moveaxis(np.hypot(sobel(smooth, 1), sobel(smooth, 2)) / 8, -1, 0)  # Lab units a pixel
+    lightness, a, b = (np.stack([_slope(plane) for plane in planes]) for planes in np.moveaxis(lab, -1, 0))
     return ((lightness < 0.7) & (np.hypot(a, b) > 1.5)).mean((1, 2))
+
+
+def _slope(plane):
+    """By how much a plane (H, W) changes, a pixel."""
+    smooth = gaussian_filter(plane, 1.5)
+    return np.hypot(sobel(smooth, 0), sobel(smooth, 1)) / 8
 
 
 def ab_wasserstein(predicted, truth):
