@@ -77,19 +77,19 @@ def choose(colorizer, lightness, truth, *, temperatures=TEMPERATURES, rebalances
     return points
 
 
-def natural(swept, *, least_ratio):
+def natural(swept, *, least_ratio, most_blots=1.0):
     """The setting that colors most naturally, of validation pictures of several sets.
 
     `swept` is {set: points of `sweep`}, all with the same settings in the same order; `least_ratio` is {set: the lowest
-    colorfulness ratio allowed}. Among settings that are colorful enough and have no more blots than the truth, on every
-    set, the lowest mean CIEDE2000 wins. Where there is none, the one that misses least, with a notice.
+    colorfulness ratio allowed}, `most_blots` how many there may be, in those of the truth. Among settings that keep to
+    both on every set, the lowest mean CIEDE2000 wins. Where there is none, the one that misses least, with a notice.
     """
     found = []
     for points in zip(*swept.values(), strict=True):
         missed = 0.0
         for name, point in zip(swept, points, strict=True):
             missed += max(0.0, least_ratio[name] - point["colorfulness_ratio"])
-            missed += max(0.0, point["blots"] / max(point["blots_true"], 1e-9) - 1)
+            missed += max(0.0, point["blots"] / max(point["blots_true"], 1e-9) - most_blots)
         found.append((missed, float(np.mean([point["ciede2000"] for point in points])), points[0]))
     missed, _, best = min(found, key=lambda each: each[:2])
     if missed:

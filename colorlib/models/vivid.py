@@ -140,16 +140,16 @@ class Enlarge(layers.Layer):
         return {**super().get_config(), "factor": self.factor}
 
 
-def vivid_colorizer(backbone, *, widths=(192, 128, 96), smooth=False):
+def vivid_colorizer(backbone, *, widths=(192, 128, 96), dropout=0.0, smooth=False):
     """A classifier over the 261 ab bins, decoded inside the model by the layer "decode".
 
     Lightness (S, S, 1) to ab (S, S, 2), both in [-1, 1]. `backbone` is a `keras.Model` from lightness to a map, or to
     a list of maps, fine to coarse, each with half the side of the one before. `widths` are the channels of the
     decoder, coarse to fine, one for each map but the coarsest; the bins are predicted at the stride of the finest.
-    With `smooth`, the trained model's logits are averaged along edges, see `SmoothLogits`.
+    `dropout` is the share of the decoder's joined maps that a training step goes without. With `smooth`, the trained model's logits are averaged along edges, see `SmoothLogits`.
     Train the model that `bin_logits` returns; it shares the weights. Raises ValueError for another number of widths.
     """
-    inputs, x, stride = _decoder(backbone, widths)
+    inputs, x, stride = _decoder(backbone, widths, dropout)
     head = {"kernel_initializer": _HEAD, "dtype": "float32"}
     if smooth:
         logits = layers.Conv2D(len(color.bins()), 1, name="decoder_logits", **head)(x)
@@ -172,7 +172,7 @@ def bin_logits(colorizer):
     return Model(colorizer.input, colorizer.get_layer("logits").output, name="bin_logits")
 
 
-def _decoder(backbone, widths):
+def _decoder(backbone, widths, dropout=0.0):
     """The backbone's input, features as fine as its finest map, and their stride."""
     inputs = keras.Input(backbone.input_shape[1:], name="lightness")
     maps = keras.tree.flatten(backbone(inputs))
@@ -182,6 +182,7 @@ def _decoder(backbone, widths):
     for i, (skip, width) in enumerate(zip(reversed(maps[:-1]), widths, strict=True)):
         usual = {"padding": "same", "kernel_initializer": "he_normal"}
         x = layers.Concatenate()([Enlarge(2)(x), skip])
+        x = layers.SpatialDropout2D(dropout)(x) if dropout else x
         x = layers.Conv2D(width, 1, activation="relu", name=f"decoder_{i}_join", **usual)(x)
         y = layers.Conv2D(width, 3, activation="relu", name=f"decoder_{i}_first", **usual)(x)
         # A branch that starts at zero trains soundly without normalization.

@@ -40,6 +40,7 @@ SCORES = {
     "ab_wasserstein": ("ab Wasserstein ↓", 2),
     "psnr": ("PSNR (dB) ↑", 2),
     "ssim": ("SSIM ↑", 3),
+    "blots": ("blots (truth's beside)", 3),
     "sepia": ("sepia share of chroma", 2),
     "blue": ("blue share of chroma", 2),
     "auc": ("AuC ↑", 3),
