@@ -1,8 +1,11 @@
-"""Writes what is generated in README.md, docs/ and the model card: tables from the results, the first picture.
+"""Writes what is generated in README.md, docs/ and the model card: tables from the results, the colored gallery.
 
 `make docs`. A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`, where NAME is a function below.
+The gallery is colored anew each time, about a minute.
 """
 
+import hashlib
+import io
 import json
 import re
 import sys
@@ -10,17 +13,24 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
 
-from colorlib import color
+from colorlib import color, colorize
 from colorlib.data import files
-from colorlib.scoring import claims, results
+from colorlib.scoring import claims, results, scores
 
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "notebooks" / "results"
 VIVID = RESULTS / "photos" / "09_vivid_colors.csv"
+SHIP = RESULTS / "ship" / "12_the_colorizer.csv"
 WEIGHTS = ROOT / "colorlib" / "weights"
-PAGES = [ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "benchmarks.md", WEIGHTS / "README.md"]
-PICTURE = ROOT / "docs" / "lightness_and_color.jpg"
+GALLERY = ROOT / "data" / "gallery"
+COLORED = ROOT / "docs" / "gallery"  # a picture for each photograph; scores.json says what they were made from
+STRIP = ROOT / "docs" / "strip.jpg"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), WEIGHTS / "README.md"]
+SETS = {name: name for name in ("faces", "flowers", "landscapes", "varied")}  # role in the rows of SHIP -> in words
+SETS |= {"more": "more, of everyday life", "kodak": "24 by Kodak, 256 pixels"}
 MATCHED = ("mean chroma", "colorfulness", "b > a", "effective bins")  # what the embedded pictures are made to match
 NOTEBOOKS = {  # title, question, answer
     "01_dataset": (
@@ -85,17 +95,25 @@ def _shipped():
     return json.loads((WEIGHTS / "colorizer.json").read_text(encoding="utf-8"))
 
 
-def _cell(score, found):
+def _shipped_rows(variant="colorizer"):
+    """The rows of the shipped colorizer, or of another variant, by picture set. Raises ValueError where one lacks."""
+    rows = results.load_results(SHIP)
+    rows = rows[rows["variant"] == variant].drop_duplicates("role").set_index("role", drop=False)
+    if missing := [name for name in SETS if name not in rows.index]:
+        raise ValueError(f"{SHIP}: no row of {variant} on {', '.join(missing)}")
+    return rows.loc[list(SETS)]
+
+
+def _cell(row, score):
     decimals = results.SCORES[score][1]
-    interval = f" [{found['low']:.{decimals}f}, {found['high']:.{decimals}f}]" if "low" in found else ""
-    return f"{found['mean']:.{decimals}f}{interval}"
+    ends = [f"{row[end]:.{decimals}f}" for end in (f"{score}_low", f"{score}_high") if end in row]
+    return f"{row[score]:.{decimals}f}" + (f" [{', '.join(ends)}]" if ends else "")
 
 
-def _grey():
-    """CIEDE2000 of leaving a picture set grey, as text, by the digest of the set."""
-    rows = results.load_results(VIVID)
-    rows = rows[rows["variant"] == "grey"]
-    return {digest: f"{mean:.2f}" for digest, mean in zip(rows["digest"], rows["ciede2000"], strict=True)}
+def _beside_truth(row, score, decimals):
+    """The mean share, in percent, of a score of a row's pictures and, in brackets, that of the true pictures."""
+    means = 100 * results.picture_scores(row)[[score, f"{score}_true"]].mean()
+    return "{:.{d}f} ({:.{d}f})".format(*means, d=decimals)
 
 
 def markdown(frame):
@@ -149,12 +167,11 @@ def what_we_found():
 
 def shipped_rows():
     """The shipped colorizer on each set, beside grey."""
-    grey, rows = _grey(), []
-    for name, found in _shipped()["test"].items():
-        means = {score: f"{found['scores'][score]['mean']:.2f}" for score in ("ciede2000", "colorfulness_ratio")}
-        row = {"photographs": name, "CIEDE2000 ↓": means["ciede2000"]}
-        row["CIEDE2000 of grey ↓"] = grey.get(found["digest"], "–")
-        rows.append(row | {"colorfulness (truth = 1)": means["colorfulness_ratio"]})
+    grey, rows = _shipped_rows("grey"), []
+    for name, found in _shipped_rows().iterrows():
+        row = {"photographs": SETS[name], "CIEDE2000 ↓": f"{found['ciede2000']:.2f}"}
+        row["CIEDE2000 of grey ↓"] = f"{grey.loc[name, 'ciede2000']:.2f}"
+        rows.append(row | {"colorfulness (truth = 1)": f"{found['colorfulness_ratio']:.2f}"})
     return markdown(pd.DataFrame(rows))
 
 
@@ -218,32 +235,118 @@ def dials_chosen():
 
 def shipped():
     """The shipped colorizer on the test split of each set."""
-    grey, rows = _grey(), []
-    for name, found in _shipped()["test"].items():
-        cells = {results.SCORES[score][0]: _cell(score, found["scores"][score]) for score in list(results.SCORES)[:6]}
-        row = {"data": name, "test pictures": found["test"]} | cells
-        rows.append(row | {"CIEDE2000 of grey": grey.get(found["digest"], "–")})
+    grey, rows = _shipped_rows("grey"), []
+    for name, found in _shipped_rows().iterrows():
+        row = {"data": SETS[name], "test pictures": f"{found['test']:.0f}"}
+        row |= {results.SCORES[score][0]: _cell(found, score) for score in list(results.SCORES)[:6]}
+        row["CIEDE2000 of grey ↓"] = f"{grey.loc[name, 'ciede2000']:.2f}"
+        row["blots, % (truth)"] = _beside_truth(found, "blots", 1)
+        rows.append(row | {"sepia, % (truth)": _beside_truth(found, "sepia", 0)})
     return markdown(pd.DataFrame(rows))
+
+
+def shipped_beside():
+    """The shipped colorizer and what it is compared with, the best below: CIEDE2000 at colorfulness ratio."""
+    rows = results.load_results(SHIP)
+    means = rows.groupby(["variant", "role"])[["ciede2000", "colorfulness_ratio"]].mean()
+    cells = means.apply(lambda of: f"{of['ciede2000']:.2f} at {of['colorfulness_ratio']:.2f}", axis=1)
+    best_below = means["ciede2000"].groupby("variant").mean().sort_values(ascending=False).index
+    return markdown(cells.unstack().loc[best_below, list(SETS)].fillna("–").reset_index())
 
 
 def training_of_shipped():
-    """How the shipped colorizer was trained, in one line."""
-    card = _shipped()
-    dials = ", ".join(f"{name} {value:g}" for name, value in card["dials"].items())
-    pictures = sum(found["train"] for found in card["test"].values())
+    """How large the shipped colorizer is and how it was trained, in one line."""
+    card, pictures = _shipped(), _shipped_rows()["train"].drop("kodak").sum()
+    natural, vivid = (", ".join(f"{name} {value:g}" for name, value in card[of].items()) for of in ("dials", "vivid"))
     return (
-        f"{card['parameters']:,} parameters; {pictures:,} training pictures at {card['image_size']} pixels, "
-        f"{card['epochs']} epochs in {card['minutes']:.0f} minutes on {card['hardware']}; "
-        f"dials chosen on validation: {dials}."
+        f"{card['parameters']:,} parameters in {colorize.WEIGHTS.stat().st_size / 1e6:.1f} MB; it sees pictures with a "
+        f"short side of {colorize.SHORT_SIDE} pixels; {pictures:,.0f} training pictures; {card['minutes'] / 60:.1f} "
+        f"hours on {card['hardware']}; dials chosen on validation: {natural}; for vivid color: {vivid}."
     )
 
 
-def working_sizes():
-    """Whole validation pictures, by the size at which the shipped colorizer sees them."""
-    found = _shipped()["working_sizes"]
-    headings = {name: results.SCORES[name][0] for name in ("ciede2000", "colorfulness_ratio")}
-    rows = [{"short side": size} | {headings[k]: f"{v:.2f}" for k, v in means.items()} for size, means in found.items()]
-    return markdown(pd.DataFrame(rows))
+def by_lightness(found, lightness):
+    """Scores of pictures (a DataFrame, one row a picture) in thirds by lightness (N,), dark to light: a DataFrame.
+
+    `found` has `ciede2000`, `grey` (CIEDE2000 of the picture left grey), `colorfulness` and `colorfulness_true`.
+    """
+    rows = []
+    for third, part in found.assign(lightness=lightness).groupby(pd.qcut(lightness, 3, labels=False)):
+        means = {name: "{mean:.2f} [{low:.2f}, {high:.2f}]".format(**of) for name, of in scores.summary(part).items()}
+        row = {"skin": ("darkest third", "middle third", "lightest third")[third]}
+        row["L* of the face"] = f"{part['lightness'].min():.0f} to {part['lightness'].max():.0f}"
+        row |= {"pictures": len(part), "CIEDE2000 ↓": means["ciede2000"], "CIEDE2000 of grey ↓": means["grey"]}
+        rows.append(row | {"colorfulness ratio → 1": means["colorfulness_ratio"]})
+    return pd.DataFrame(rows)
+
+
+def skin_thirds():
+    """The shipped colorizer on faces, in thirds by the lightness of the skin.
+
+    Notebook 12 notes the mean L* of the middle half of each picture.
+    """
+    lightness = np.array(results.read(SHIP)[2]["center lightness, faces"])
+    frame, grey = (results.picture_scores(_shipped_rows(of).loc["faces"]) for of in ("colorizer", "grey"))
+    found = frame[["ciede2000", "colorfulness", "colorfulness_true"]].assign(grey=grey["ciede2000"])
+    return markdown(by_lightness(found, lightness))
+
+
+def _photographs():
+    """The gallery's photographs with their credits: dictionaries, in the order of a hash of each file, so nobody chose.
+
+    "name" is the file's name without suffix.
+    """
+    credits = pd.read_csv(GALLERY / "credits.csv")
+    digests = [hashlib.sha256((GALLERY / file).read_bytes()).hexdigest() for file in credits["file"]]
+    names = credits["file"].str.removesuffix(".jpg")
+    return credits.assign(name=names, digest=digests).sort_values("digest").to_dict("records")
+
+
+def made_from():
+    """A digest of what the colored gallery is made from: the weights, their settings and the photographs."""
+    digest = hashlib.sha256()
+    for path in [*sorted(WEIGHTS.glob("colorizer.*")), *sorted(GALLERY.glob("[!.]*"))]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _gallery_scores():
+    """CIEDE2000 of the gallery's pictures that have a truth: name -> {"colorized", "grey"}."""
+    return json.loads((COLORED / "scores.json").read_text(encoding="utf-8"))["ciede2000"]
+
+
+def _worst_first(found):
+    """Names of pictures, first the one that loses most by being colorized instead of left grey."""
+    return sorted(found, key=lambda name: found[name]["grey"] - found[name]["colorized"])
+
+
+def gallery():
+    """Every photograph of the gallery, colorized: picture, score, credits."""
+    found = _gallery_scores()
+    means = pd.DataFrame(found).mean(axis=1)
+    better = sum(of["colorized"] < of["grey"] for of in found.values())
+    parts = [
+        f"Of {len(found)} pictures with known colors, {better} are closer to them colorized than left grey. "
+        f"Mean CIEDE2000: {means['colorized']:.1f} colorized, {means['grey']:.1f} grey."
+    ]
+    for photo in _photographs():
+        seen, score = "as scanned, colorized", ""
+        if of := found.get(photo["name"]):
+            seen, score = "grey, colorized, true colors", "CIEDE2000 {colorized:.1f}, grey {grey:.1f}. ".format(**of)
+        by = f"Photograph: {photo['author and year']}; {photo['why it is free']}."
+        picture = f"![{photo['title']}: {seen}](gallery/{photo['name']}.jpg)"
+        parts.append(f"### {photo['title']}\n\n{picture}\n\n{score}{by}")
+    return "\n\n".join(parts)
+
+
+def failures():
+    """The five photographs of the gallery that lose most, or gain least, by being colorized."""
+    found, titles = _gallery_scores(), {photo["name"]: photo["title"] for photo in _photographs()}
+    lines = []
+    for name in _worst_first(found)[:5]:
+        link = f"[{titles[name]}](../../docs/gallery.md#{titles[name].lower().replace(' ', '-')})"
+        lines.append("- {}: CIEDE2000 {colorized:.1f}, grey {grey:.1f}".format(link, **found[name]))
+    return "\n".join(lines)
 
 
 def pipeline():
@@ -325,7 +428,8 @@ def train_all():
 TABLES = (
     *(notebooks, what_we_found, shipped_rows),
     *(claims_tested, set_sizes, made_under, flowers, other_sets, dials_chosen),
-    *(shipped, training_of_shipped, working_sizes),
+    *(shipped, shipped_beside, skin_thirds, training_of_shipped),
+    *(gallery, failures),
     *(train_all, startup, pipeline, features, scenes),
 )
 
@@ -336,22 +440,89 @@ def tables_of(page):
     return [table for table in TABLES if f"<!-- begin {table.__name__} -->" in text]
 
 
-def draw_picture(path=PICTURE):
-    """Saves a photograph of the gallery beside its lightness and its color alone."""
-    picture = files.load(ROOT / "data" / "gallery" / "kodim23.jpg")
-    lightness, ab = color.from_uint8(files.shrink(picture, 240))
-    grey, alone = color.render(lightness, 0 * ab)[0], color.render(np.full_like(lightness, 0.3), ab)[0]
-    gap = np.full((len(grey), 12, 3), 255, np.uint8)
-    files.save(np.concatenate([files.shrink(picture, 240), gap, grey, gap, alone], axis=1), path)
+def _save(image, path, quality):
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=quality, subsampling=0, optimize=True)
+    files.write(path, encoded.getvalue())
+
+
+def color_photograph(model, path):
+    """A photograph of the gallery as 8-bit pictures: grey, colorized, true. An old one: as scanned, colorized."""
+    picture = files.load(path)
+    colored = colorize.colorize(model, picture)
+    if not path.name.startswith("kodim"):
+        return [picture, colored]
+    lightness, ab = color.from_uint8(picture)
+    return [color.render(lightness, 0 * ab)[0], colored, picture]
+
+
+def side_by_side(pictures):
+    """8-bit pictures of one size as one, their short sides 220 pixels."""
+    small = [files.shrink(picture, 220) for picture in pictures]
+    gap = np.full((len(small[0]), 8, 3), 255, np.uint8)
+    return Image.fromarray(np.concatenate([part for each in small for part in (gap, each)][1:], axis=1))
+
+
+def draw_gallery():
+    """Colors every photograph of the gallery: writes docs/gallery/, its scores.json, and the strip of the README."""
+    model, drawn, found = colorize.load(), {}, {}
+    for photo in tqdm(_photographs(), desc="gallery"):
+        name = photo["name"]
+        drawn[name] = color_photograph(model, GALLERY / photo["file"])
+        _save(side_by_side(drawn[name]), COLORED / f"{name}.jpg", quality=85)
+        if len(drawn[name]) == 3:
+            grey, colored, truth = drawn[name]
+            pair, twice = np.stack([colored, grey]), np.stack([truth, truth])
+            both = scores.per_picture(pair, twice, only=("ciede2000",))["ciede2000"]
+            found[name] = {"colorized": both[0], "grey": both[1]}
+    files.write_json({"made_from": made_from(), "ciede2000": found}, COLORED / "scores.json")
+    _save(strip(drawn, found), STRIP, quality=88)
+
+
+def strip(drawn, found):
+    """Draws the README's strip: the first two pictures by hash, the worst one, and two old photographs.
+
+    `drawn` is {name: pictures as from `color_photograph`} in the order of the hash, `found` what `_gallery_scores`
+    reads. Returns a Pillow image.
+    """
+    worst = _worst_first(found)[0]
+    one, other = [name for name in found if name != worst][:2]
+    chosen = "chosen by hash: grey, colorized, true"
+    fails = "fails: the worst of {}, CIEDE2000 {colorized:.1f}, grey {grey:.1f}".format(len(found), **found[worst])
+    lange, adams = "D. Lange, 1936: scan, colorized", "A. Adams, 1941: scan, colorized"
+    lines = [
+        _line([(one, chosen), ("1936_migrant_mother", lange), ("1941_taos_church", adams)], drawn),
+        _line([(other, chosen), (worst, fails)], drawn),
+    ]
+    return Image.fromarray(np.concatenate(lines))
+
+
+def _line(photographs, drawn):
+    """Pictures side by side, a label above each photograph's; of one height, such that they fill 1200 pixels."""
+    width, head, gap, wide = 1200, 30, 8, 24  # pixels; `wide` between photographs
+    font = ImageFont.load_default(20)
+    shapes = [[picture.shape[1] / picture.shape[0] for picture in drawn[name]] for name, _ in photographs]
+    gaps = sum(gap * (len(shape) - 1) for shape in shapes) + wide * (len(shapes) - 1)
+    height = (width - gaps) / sum(map(sum, shapes))
+    line, left = Image.new("RGB", (width, head + round(height) + gap), "white"), 0.0
+    for name, label in photographs:
+        ImageDraw.Draw(line).text((round(left), 2), label, fill="#222222", font=font)
+        for picture in drawn[name]:
+            right = left + height * picture.shape[1] / picture.shape[0]
+            size = (round(right) - round(left), round(height))
+            line.paste(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS), (round(left), head))
+            left = right + gap
+        left += wide - gap
+    return np.asarray(line)
 
 
 def main():
-    """Rewrites what changed and says so."""
+    """Colors the gallery, rewrites what changed in the tables and says so."""
+    draw_gallery()
     for page in PAGES:
         for table in tables_of(page):
             if update_marked(page, table.__name__, table()):
                 print(f"{page.relative_to(ROOT)}: {table.__name__}")
-    draw_picture()
     return 0
 
 
