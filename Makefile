@@ -104,7 +104,7 @@ docs: $(INSTALLED) ## Write the tables of README.md and docs/ from the result fi
 
 weights: $(INSTALLED) ## Train the colorizer that ships, from SETS=FOLDER
 	$(if $(SETS),,$(error give SETS=FOLDER with faces, flowers, landscapes and varied, folders or archives))
-	$(PY) -m notebooks.runner.ship --sets "$(SETS)"
+	$(PY) -m notebooks.runner.run --profile ship --sets "$(SETS)" --only 12
 
 notebook: $(INSTALLED) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks

@@ -73,7 +73,7 @@ def _gpu():
 class TransferAdamW(keras.optimizers.AdamW):
     """AdamW for a new decoder on a pretrained network: the network's weights learn at `factor` of the rate.
 
-    The decoder's are those of layers whose name begins with one of DECODER. Other arguments are those of `keras.optimizers.AdamW`.
+    The decoder's are those of layers whose name begins with one of DECODER. Other arguments are AdamW's.
     """
 
     DECODER = ("decoder", "logits", "ab_head")

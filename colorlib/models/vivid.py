@@ -146,7 +146,9 @@ def vivid_colorizer(backbone, *, widths=(192, 128, 96), dropout=0.0, smooth=Fals
     Lightness (S, S, 1) to ab (S, S, 2), both in [-1, 1]. `backbone` is a `keras.Model` from lightness to a map, or to
     a list of maps, fine to coarse, each with half the side of the one before. `widths` are the channels of the
     decoder, coarse to fine, one for each map but the coarsest; the bins are predicted at the stride of the finest.
-    `dropout` is the share of the decoder's joined maps that a training step goes without. With `smooth`, the trained model's logits are averaged along edges, see `SmoothLogits`.
+    `dropout` is the share of the joined maps that a step of training goes without. With `smooth`, the trained
+    model's logits are averaged along edges, see `SmoothLogits`.
+
     Train the model that `bin_logits` returns; it shares the weights. Raises ValueError for another number of widths.
     """
     inputs, x, stride = _decoder(backbone, widths, dropout)

@@ -29,10 +29,13 @@ OUT = Path(os.environ.get("RESULTS", "/tmp/results"))
 TAPS = ["stride_4", "stride_8", "stride_16", "stride_32"]
 SETS = ("faces", "flowers", "landscapes", "varied", "more")
 LEAST_RATIO = {"varied": 0.7, "more": 0.7}
+STRETCH = int(os.environ.get("STRETCH", 50))
 BATCH, RATE = int(os.environ.get("BATCH", 64)), 1.5e-3
 WORKERS, JOBS, PROBES = 6, os.environ.get("JOBS"), Path(os.environ.get("PROBES", "/tmp/probe/probe.jsonl"))
 DEAR = ("wider decoder", "bins at stride 2")  # which take longer, too
-SETTINGS = [(t, r, g) for t in (1.0, 0.6, 0.38, 0.25, 0.15) for r in (0.0, 0.1, 0.15, 0.2, 0.3, 0.4) for g in (1.0, 1.1)]
+SETTINGS = [
+    (t, r, g) for t in (1.0, 0.6, 0.38, 0.25, 0.15) for r in (0.0, 0.1, 0.15, 0.2, 0.3, 0.4) for g in (1.0, 1.1)
+]
 GAINS = [(1.0, 0.0, round(g / 10, 1)) for g in range(8, 31)]
 VARIANTS = {
     "base": {},
@@ -52,7 +55,7 @@ def shifted_depthwise(inputs, kernel, strides=1, padding="valid", data_format=No
     strides = strides[0] if isinstance(strides, tuple | list) else strides
     k, (height, width) = kernel.shape[0], inputs.shape[1:3]
     out = [-(-side // strides) for side in (height, width)]
-    pads = [max((o - 1) * strides + k - side, 0) for o, side in zip(out, (height, width))]
+    pads = [max((o - 1) * strides + k - side, 0) for o, side in zip(out, (height, width), strict=True)]
     x = jnp.pad(inputs, ((0, 0), *((p // 2, p - p // 2) for p in pads), (0, 0)))
     total = 0
     for i in range(k):
@@ -93,13 +96,20 @@ def arrays():
 
 
 def build(options, kind="vivid"):
+    """The colorizer, or its twin that regresses, with a variant's options."""
     backbone = backbones.imagenet_backbone(
-        "efficientnet_lite0", image_size=None, layer=options.get("taps", TAPS), trainable=True, weights=os.environ.get("LITE0", "imagenet")
+        "efficientnet_lite0",
+        image_size=None,
+        layer=options.get("taps", TAPS),
+        trainable=True,
+        weights=os.environ.get("LITE0", "imagenet"),
     )
     if options.get("global"):
         *fine, deep = backbone.outputs
         mean = keras.ops.mean(deep, axis=(1, 2), keepdims=True)
-        backbone = keras.Model(backbone.input, [*fine, keras.layers.Concatenate()([deep, mean + 0 * deep])], name="backbone")
+        backbone = keras.Model(
+            backbone.input, [*fine, keras.layers.Concatenate()([deep, mean + 0 * deep])], name="backbone"
+        )
     make = vivid.vivid_colorizer if kind == "vivid" else vivid.regression_colorizer
     return make(backbone, widths=options.get("widths", (192, 128, 96)))
 
@@ -139,7 +149,7 @@ def crop(lab, key, size):
 class Run:
     """One training: a model, its optimizer, and compiled stretches of steps."""
 
-    def __init__(self, options, seed, kind="vivid", stretch=int(os.environ.get("STRETCH", 50))):
+    def __init__(self, options, seed, kind="vivid", stretch=STRETCH):
         keras.utils.set_random_seed(seed)
         self.options, self.seed, self.kind, self.stretch = options, seed, kind, stretch
         self.colorizer = build(options, kind)
@@ -150,8 +160,10 @@ class Run:
         self.optimizer = training.TransferAdamW(RATE, use_ema=True, ema_momentum=0.999)
         self.optimizer.build(self.model.trainable_variables)
         self.rate_at = [v is self.optimizer._learning_rate for v in self.optimizer.variables].index(True)
-        self.state = [[v.value for v in vs] for vs in
-                      (self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables)]
+        self.state = [
+            [v.value for v in vs]
+            for vs in (self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables)
+        ]
         self.train = jax.device_put(np.load(DATA / "train.npy"))
         weights = None
         if power := options.get("power"):
@@ -211,7 +223,11 @@ class Run:
                     if again:
                         fcntl.flock(lock, fcntl.LOCK_EX)
                     start = time.time()
-                    jax.block_until_ready(self.compiled[size](copy, jnp.asarray(zeros), jnp.zeros(self.stretch), jax.random.key(0), self.train))
+                    jax.block_until_ready(
+                        self.compiled[size](
+                            copy, jnp.asarray(zeros), jnp.zeros(self.stretch), jax.random.key(0), self.train
+                        )
+                    )
                     took = time.time() - start
             seconds.append(took)
         return float(np.mean(seconds))
@@ -235,8 +251,6 @@ class Run:
     def weights(self, *, average):
         """Trained weights of the colorizer, its own or their moving average."""
         if average:
-            names = [v.path for v in self.optimizer.variables]
-            first = len(names) - len(self.model.trainable_variables)
             averages = self.optimizer._model_variables_moving_average
             places = [[v is a for v in self.optimizer.variables].index(True) for a in averages]
             return [self.state[2][place] for place in places]
@@ -258,10 +272,18 @@ def delta_e(one, two):
     dh = jnp.where(grey, 0, dh)
     big = 2 * jnp.sqrt(c1 * c2) * jnp.sin(dh / 2)
     total = h1 + h2
-    mean_h = jnp.where(jnp.abs(h1 - h2) <= jnp.pi, total / 2, jnp.where(total < 2 * jnp.pi, total / 2 + jnp.pi, total / 2 - jnp.pi))
+    mean_h = jnp.where(
+        jnp.abs(h1 - h2) <= jnp.pi, total / 2, jnp.where(total < 2 * jnp.pi, total / 2 + jnp.pi, total / 2 - jnp.pi)
+    )
     mean_h = jnp.where(grey, total, mean_h)
     mean_l, mean_c = (l1 + l2) / 2, (c1 + c2) / 2
-    t = 1 - 0.17 * jnp.cos(mean_h - jnp.pi / 6) + 0.24 * jnp.cos(2 * mean_h) + 0.32 * jnp.cos(3 * mean_h + jnp.pi / 30) - 0.2 * jnp.cos(4 * mean_h - 63 * jnp.pi / 180)
+    t = (
+        1
+        - 0.17 * jnp.cos(mean_h - jnp.pi / 6)
+        + 0.24 * jnp.cos(2 * mean_h)
+        + 0.32 * jnp.cos(3 * mean_h + jnp.pi / 30)
+        - 0.2 * jnp.cos(4 * mean_h - 63 * jnp.pi / 180)
+    )
     turn = jnp.deg2rad(60.0) * jnp.exp(-(((jnp.rad2deg(mean_h) - 275) / 25) ** 2))
     rc = 2 * jnp.sqrt(mean_c**7 / (mean_c**7 + 25.0**7))
     sl = 1 + 0.015 * (mean_l - 50) ** 2 / jnp.sqrt(20 + (mean_l - 50) ** 2)
@@ -287,13 +309,14 @@ def blots(lab):
 
 
 def colorfulness(rgb):
+    """Hasler and Suesstrunk's, of sRGB in [0, 1] (N, H, W, 3)."""
     r, g, b = jnp.moveaxis(rgb * 255, -1, 0)
     rg, yb = r - g, (r + g) / 2 - b
     return jnp.sqrt(rg.var((1, 2)) + yb.var((1, 2))) + 0.3 * jnp.hypot(rg.mean((1, 2)), yb.mean((1, 2)))
 
 
 def evaluate(run, average=True, settings=SETTINGS):
-    """Sweeps the dials on validation pictures: {set: [[CIEDE2000, ratio, blots] for each setting]}, and the truth's blots."""
+    """Sweeps the dials on validation pictures: {set: rows of CIEDE2000, ratio and blots, and the truth's blots}."""
     for variable, value in zip(run.model.trainable_variables, run.weights(average=average), strict=True):
         variable.assign(value)
     model = run.colorizer
@@ -320,7 +343,11 @@ def evaluate(run, average=True, settings=SETTINGS):
     @jax.jit
     def truth(rgb):
         x = rgb.astype("float32") / 255
-        return colorfulness(x), blots(color.rgb_to_lab(x)), delta_e(color.rgb_to_lab(x), color.rgb_to_lab(x) * jnp.array([1.0, 0, 0])).mean()
+        return (
+            colorfulness(x),
+            blots(color.rgb_to_lab(x)),
+            delta_e(color.rgb_to_lab(x), color.rgb_to_lab(x) * jnp.array([1.0, 0, 0])).mean(),
+        )
 
     report = {}
     for name, rgb in np.load(DATA / "validation.npz").items():
@@ -338,7 +365,7 @@ def evaluate(run, average=True, settings=SETTINGS):
 def natural(report, settings=SETTINGS):
     """The natural setting: (score, setting). Missing a bound costs: 20 a unit of ratio, 1 a percent of blots."""
     best = None
-    for i, setting in enumerate(settings):
+    for i in range(len(settings)):
         total, miss = 0.0, 0.0
         for name, found in report.items():
             e, ratio, blot = found["rows"][i]
@@ -358,15 +385,25 @@ def one(variant, seed, pictures):
     curve = run.all(pictures)
     trained = time.time() - start
     settings = SETTINGS if kind == "vivid" else GAINS
-    result = {"variant": variant, "seed": seed, "pictures": run.done * BATCH, "curve": curve,
-              "parameters": run.colorizer.count_params(), "settings": settings, "average": evaluate(run, settings=settings)}
+    result = {
+        "variant": variant,
+        "seed": seed,
+        "pictures": run.done * BATCH,
+        "curve": curve,
+        "parameters": run.colorizer.count_params(),
+        "settings": settings,
+        "average": evaluate(run, settings=settings),
+    }
     if variant == "base":
         result["last"] = evaluate(run, average=False)
     result["score"], at, result["ciede2000"] = natural(result["average"], settings)
     result["seconds"] = time.time() - start
     (OUT / f"candidate-{variant.replace(' ', '-')}-{seed}.json").write_text(json.dumps(result))
-    print(f"{variant:34} {seed} score {result['score']:.3f} ciede {result['ciede2000']:.3f} at {settings[at]} "
-          f"loss {np.mean(curve[-5:]):.4f} trained {trained:.0f} all {result['seconds']:.0f} s", flush=True)
+    print(
+        f"{variant:34} {seed} score {result['score']:.3f} ciede {result['ciede2000']:.3f} at {settings[at]} "
+        f"loss {np.mean(curve[-5:]):.4f} trained {trained:.0f} all {result['seconds']:.0f} s",
+        flush=True,
+    )
 
 
 def probe():
@@ -403,15 +440,31 @@ def long(kind, seed, deadline, name, variants):
     curve = run.all(seconds=deadline - time.time() - 40, report=report)
     save(run, name)
     settings = SETTINGS if kind == "vivid" else GAINS
-    result = {"variants": variants, "kind": kind, "seed": seed, "steps": run.done, "batch": BATCH, "rate": RATE,
-              "curve": curve[:: max(1, len(curve) // 300)], "minutes": (time.time() - start) / 60,
-              "device": jax.devices()[0].device_kind, "policy": keras.config.dtype_policy().name,
-              "settings": settings, "validation": evaluate(run, settings=settings)}
+    result = {
+        "variants": variants,
+        "kind": kind,
+        "seed": seed,
+        "steps": run.done,
+        "batch": BATCH,
+        "rate": RATE,
+        "curve": curve[:: max(1, len(curve) // 300)],
+        "minutes": (time.time() - start) / 60,
+        "device": jax.devices()[0].device_kind,
+        "policy": keras.config.dtype_policy().name,
+        "settings": settings,
+        "validation": evaluate(run, settings=settings),
+    }
     (OUT / f"{name}.json").write_text(json.dumps(result))
     value, at, total = natural(result["validation"], settings)
     print(f"{name}: {run.done * BATCH} pictures, score {value:.3f} ciede {total:.3f} at {settings[at]}", flush=True)
     for each, found in result["validation"].items():
-        print(each, [round(x, 3) for x in found["rows"][at]], round(found["truth_blots"], 4), round(found["grey"], 2), flush=True)
+        print(
+            each,
+            [round(x, 3) for x in found["rows"][at]],
+            round(found["truth_blots"], 4),
+            round(found["grey"], 2),
+            flush=True,
+        )
 
 
 def race(jobs, workers, deadline):
@@ -437,11 +490,11 @@ def choose():
     pairs = [scores[0] - scores[1] for scores in found.values() if {0, 1} <= set(scores)]
     spread = math.sqrt(np.mean(np.square(pairs)) / 2) if pairs else 0.1
     chosen = []
-    for name, scores in found.items():
-        both = set(scores) & set(found.get("base", {}))
-        gain = np.mean([found["base"][seed] - scores[seed] for seed in both]) if both else 0
+    for name, seeds in found.items():
+        both = set(seeds) & set(found.get("base", {}))
+        gain = np.mean([found["base"][seed] - seeds[seed] for seed in both]) if both else 0
         least = max(spread, 0.1 if name in DEAR else 0)
-        print(f"{name:34} gain {gain:.3f} of {scores}, spread {spread:.3f}", flush=True)
+        print(f"{name:34} gain {gain:.3f} of {seeds}, spread {spread:.3f}", flush=True)
         if name in VARIANTS and name != "base" and gain > least:
             chosen.append(name)
     return "+".join(chosen)
@@ -458,7 +511,11 @@ def main(seconds):
     best = max(setups, key=lambda setup: setup["speed"] / (1.3 if "16" in setup["policy"] else 1))
     os.environ |= {"SHIFT": best["shift"], "POLICY": best["policy"]}
     jobs = [("one", name, seed) for seed in (0, 1) for name in VARIANTS] + [("one", "base", 2)]
-    jobs = [("one", "l2", seed) for seed in (0, 1, 2)] + jobs if not JOBS else [("one", *job.split(":")) for job in JOBS.split(",")]
+    jobs = (
+        [("one", "l2", seed) for seed in (0, 1, 2)] + jobs
+        if not JOBS
+        else [("one", *job.split(":")) for job in JOBS.split(",")]
+    )
     share = 0.36 * seconds
     pictures = min(144_000, int(0.75 * share * best["speed"] / len(jobs)) // 3200 * 3200) if not JOBS else 64
     print(f"{time.time() - start:.0f} s: {best}, {pictures} pictures each", flush=True)
