@@ -116,7 +116,6 @@ def to_uint8(rgb):
 
 
 _LINEAR = _to_linear(np, to_float(np.arange(256)))  # of 8 bits
-_LINEAR_16 = np.float32(_to_linear(np, np.arange(2**16) / (2**16 - 1)))
 
 
 def _from_integers(pictures, *matrix_and_black):
@@ -127,7 +126,8 @@ def _from_integers(pictures, *matrix_and_black):
     flat, flat_out = pictures.reshape(1, -1, 3), out.reshape(1, -1, 3)
     for start in range(0, flat.shape[1], _BLOCK):
         block = slice(start, start + _BLOCK)
-        linear = cv2.LUT(flat[:, block], _LINEAR) if flat.dtype == np.uint8 else _LINEAR_16[flat[:, block]]
+        part = flat[:, block]
+        linear = cv2.LUT(part, _LINEAR) if part.dtype == np.uint8 else _to_linear(np, part / np.float32(2**16 - 1))
         flat_out[:, block] = _linear_to_lab(np, linear, *matrix_and_black)
     return out
 
@@ -154,10 +154,7 @@ def render(lightness, ab):
 
 
 def render_muted(lightness, ab, dtype=np.uint8):
-    """Renders (H, W, 1) and (H, W, 2), float32, as sRGB (H, W, 3), uint8 or uint16.
-
-    A color outside the gamut is not clipped: it loses chroma, and keeps its L* and hue.
-    """
+    """Renders float32 (H, W, 1) and (H, W, 2) as sRGB, uint8 or uint16. Outside the gamut only chroma is reduced."""
     lab = merge(lightness, ab)
     rgb = lab_to_rgb(lab)
     outside = cv2.inRange(rgb, *_GAMUT) == 0

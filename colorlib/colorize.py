@@ -18,7 +18,6 @@ _MULTIPLE = 32  # divisible by the stride of every colorizer here that takes any
 _LONGEST = 2  # times the short side; a longer strip is shown to the model in windows of this shape
 _VIEW = 4  # times the model's scale: enough to find the mat around a photograph
 _MAT = 4  # L*: so much does a plain mat differ from itself in a scan, but for 5 % of its pixels
-_FLAT = 0.08  # of the range from black to white: what has less is plain paper, and not stretched
 _BLOCK = 2**16  # pixels at a time in the full size: what fits a processor's cache is converted twice as fast
 _NEEDLESS = {"jax", "sklearn", "pandas", "matplotlib", "IPython"}  # loaded with Keras: 230 MB and 2 seconds
 
@@ -30,9 +29,8 @@ class ModelError(ValueError):
 def load(path=None):
     """Loads a colorizer, a keras.Model from lightness (B, H, W, 1) to ab (B, H, W, 2); the shipped one by default.
 
-    `path` is a .keras file, or a .weights.h5 beside a .json that names the builder. The attribute `settings` of a model
-    with dials holds two sets of them, "natural" and "vivid", for `set_dials`. Raises ModelError for a file that is
-    missing, broken or not safe to open, or that maps other things onto one another.
+    `path` is a .keras file, or a .weights.h5 beside a .json that names the builder. `model.settings` holds "natural"
+    and "vivid" dials, if it has dials. Raises ModelError for a file that is missing, broken, unsafe or no colorizer.
     """
     path = Path(path or WEIGHTS)
     if not path.is_file():
@@ -67,7 +65,7 @@ def _open(path):
         if hasattr(layer, "rebalance"):
             natural = report.get("dials") or {dial: getattr(layer, dial) for dial in _DIALS}
             model.settings = {"natural": natural, "vivid": report.get("vivid") or natural | {"gain": 1.5}}
-            set_dials(model, strength=1)
+            set_dials(model, **natural)
     return model
 
 
@@ -165,7 +163,7 @@ def _predict(model, picture, size):
     seen = _resize(view, height, width)
     grey = color.lab_to_rgb((seen[..., None] + 1) * np.float32([50, 0, 0]))  # as sRGB, in which scanners work
     low, high = np.percentile(grey, (0.5, 99.5))
-    if high - low > _FLAT:  # a faded or dark scan has lost the ends of the range
+    if high - low > 0.08:  # a faded or dark scan has lost the ends of the range; what has less yet is plain paper
         seen = color.split(color.rgb_to_lab(np.clip((grey - low) / (high - low), 0, 1)))[0][..., 0]
     return _in_windows(model, seen, min(window, max(seen.shape)), multiple)
 

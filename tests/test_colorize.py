@@ -87,15 +87,15 @@ def test_size_type_and_lightness_are_the_pictures_own_and_the_color_is_the_model
 
 
 def test_ab_is_brought_up_smoothly():
-    picture = mid_greys(256, 320)
-    colored = colorize.colorize(linear_model(slope=(0.1, -0.1)), picture, size=64)
+    picture = cv2.resize(mid_greys(256, 320), (1200, 960))
+    colored = colorize.colorize(linear_model(slope=(0.2, -0.2)), picture, size=64)
     lightness, _ = color.from_uint8(picture)
     small = cv2.resize(lightness, (80, 64), interpolation=cv2.INTER_AREA)
     small = color.lab_to_rgb(color.merge(small[..., None], np.zeros((64, 80, 2), np.float32)))
     low, high = np.percentile(small, (0.5, 99.5))
     grey = np.clip((small - low) / (high - low), 0, 1)
-    ab = color.split(color.rgb_to_lab(grey))[0] * np.float32([0.1, -0.1])
-    expected, _ = color.render(lightness, cv2.resize(ab, (320, 256), interpolation=cv2.INTER_CUBIC))
+    ab = color.split(color.rgb_to_lab(grey))[0] * np.float32([0.2, -0.2])
+    expected, _ = color.render(lightness, cv2.resize(ab, (1200, 960), interpolation=cv2.INTER_CUBIC))
     assert np.abs(colored.astype(int) - expected).max() <= 1
 
 
@@ -105,6 +105,13 @@ def test_a_model_built_for_one_size_sees_that_size(seen):
     np.testing.assert_allclose(lab(colored)[..., 1:].mean((0, 1)), (12.8, -12.8), atol=0.2)
     colorize.colorize(linear_model(shape=(150, 600)), picture)
     assert [each.shape for each in seen] == [(48, 48), (150, 600)]
+
+
+def test_colors_too_vivid_for_srgb_cost_the_gallery_no_lightness():
+    for path in sorted(GALLERY.glob("kodim*.jpg")):
+        lightness, ab = color.from_uint8(files.load(path)[::3, ::3])
+        colored = color.render_muted(lightness, 2 * ab)
+        assert 50 * np.abs(color.from_uint8(colored)[0] - lightness).mean() < 0.15  # L*; 8 bits alone make 0.07
 
 
 def test_the_smallest_picture_comes_back():
