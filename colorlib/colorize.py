@@ -50,7 +50,7 @@ def load(path=None):
 
 def _open(path):
     """The model of a file, with its two settings."""
-    _import_keras()
+    import_keras()
     from colorlib import models
     from colorlib.models import foreign
 
@@ -69,7 +69,7 @@ def _open(path):
     return model
 
 
-def _import_keras():
+def import_keras():
     """Imports Keras, unless it is, without what it and TensorFlow load along for other uses, such as DataFrames."""
     file = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"), "keras.json")
     backend = os.environ.get("KERAS_BACKEND", "") + (file.read_text(encoding="utf-8") if file.is_file() else "")
@@ -174,15 +174,15 @@ def _in_windows(model, seen, window, multiple):
 
     along = int(seen.shape[1] > seen.shape[0])
     last, fade = seen.shape[along] - window, np.hanning(window + 2)[1:-1, None, None]
-    total = weight = 0
+    total, weight = np.zeros((*np.moveaxis(seen, along, 0).shape, 2)), np.zeros((seen.shape[along], 1, 1))
     for start in np.linspace(0, last, 1 + int(np.ceil(2 * last / window))).astype(int):  # they overlap by half
         part = seen.take(range(start, start + window), along)
         height, width = part.shape
         part = np.pad(part, ((0, -height % multiple), (0, -width % multiple)), mode="symmetric")
         ab = models.predict(model, part[None, ..., None])[0, :height, :width]
-        room = ((start, last - start), (0, 0), (0, 0))
-        total = total + np.pad(fade * np.moveaxis(ab, along, 0), room)
-        weight = weight + np.pad(fade, room)
+        there = slice(start, start + window)
+        total[there] += fade * np.moveaxis(ab, along, 0)
+        weight[there] += fade
     return np.moveaxis(total / weight, 0, along).astype(np.float32)
 
 
