@@ -13,6 +13,7 @@ import numpy as np
 AB_SCALE = 128.0
 BIN_SIZE = 10.0
 GREY_BELOW = 1.0  # Lab units of chroma: what rounding to 8 bits leaves of grey has no hue
+_GAMUT = (-1e-4,) * 3, (1 + 1e-4,) * 3  # sRGB from and to, with a margin: by rounding, white lies outside too
 _BLOCK = 2**13  # pixels at a time: so little stays in the cache
 
 # sRGB primaries and the D65 white of the 2 degree observer, as in IEC 61966-2-1 and scikit-image.
@@ -81,11 +82,15 @@ def _linear_to_lab(xp, linear, matrix=_TO_LAB, black=_OFFSET):
 def lab_to_rgb(lab):
     """Converts CIELAB to sRGB, not clipped: outside [0, 1] where the color is outside the gamut. Shape kept."""
     xp = _namespace(lab)
-    f = xp.maximum(_times(xp, lab, _FROM_LAB) + _OFFSET, 0.0)
-    above = xp.maximum(f, _SLOPE * _LINEAR_BELOW + _OFFSET)
-    linear = _times(xp, above * above * above + (f - above) / _SLOPE, _FROM_RELATIVE_XYZ)
+    linear = _lab_to_linear(xp, lab)
     above = xp.maximum(linear, 0.0031308)
     return 1.055 * _power(xp, above, 1 / 2.4) - 0.055 + 12.92 * (linear - above)
+
+
+def _lab_to_linear(xp, lab):
+    f = xp.maximum(_times(xp, lab, _FROM_LAB) + _OFFSET, 0.0)
+    above = xp.maximum(f, _SLOPE * _LINEAR_BELOW + _OFFSET)
+    return _times(xp, above * above * above + (f - above) / _SLOPE, _FROM_RELATIVE_XYZ)
 
 
 def split(lab):
@@ -113,26 +118,28 @@ def to_uint8(rgb):
 _LINEAR = _to_linear(np, to_float(np.arange(256)))  # of 8 bits
 
 
-def _from_8_bits(pictures, *matrix_and_black):
+def _from_integers(pictures, *matrix_and_black):
     pictures = np.ascontiguousarray(pictures)
-    if pictures.dtype != np.uint8 or pictures.shape[-1:] != (3,):
-        raise ValueError(f"pictures must be 8-bit sRGB, uint8 (..., 3), not {pictures.dtype} {pictures.shape}")
+    if pictures.dtype not in (np.uint8, np.uint16) or pictures.shape[-1:] != (3,):
+        raise ValueError(f"pictures must be sRGB, uint8 or uint16 (..., 3), not {pictures.dtype} {pictures.shape}")
     out = np.empty(pictures.shape, np.float32)
     flat, flat_out = pictures.reshape(1, -1, 3), out.reshape(1, -1, 3)
     for start in range(0, flat.shape[1], _BLOCK):
         block = slice(start, start + _BLOCK)
-        flat_out[:, block] = _linear_to_lab(np, cv2.LUT(flat[:, block], _LINEAR), *matrix_and_black)
+        part = flat[:, block]
+        linear = cv2.LUT(part, _LINEAR) if part.dtype == np.uint8 else _to_linear(np, part / np.float32(2**16 - 1))
+        flat_out[:, block] = _linear_to_lab(np, linear, *matrix_and_black)
     return out
 
 
 def lab_of(pictures):
-    """CIELAB, float32 (..., 3), of 8-bit sRGB pictures (..., 3), a NumPy array. Quicker than `rgb_to_lab`."""
-    return _from_8_bits(pictures)
+    """CIELAB, float32 (..., 3), of 8- or 16-bit sRGB pictures (..., 3), a NumPy array. Quicker than `rgb_to_lab`."""
+    return _from_integers(pictures)
 
 
 def from_uint8(pictures):
-    """Splits 8-bit sRGB pictures (..., 3), a NumPy array, into float32 lightness (..., 1) and ab (..., 2)."""
-    both = _from_8_bits(pictures, _TO_LAB / (50, AB_SCALE, AB_SCALE), 66 / 116)  # the f of L* = 50: lightness 0
+    """Splits 8- or 16-bit sRGB pictures (..., 3), NumPy arrays, into float32 lightness (..., 1) and ab (..., 2)."""
+    both = _from_integers(pictures, _TO_LAB / (50, AB_SCALE, AB_SCALE), 66 / 116)  # the f of L* = 50: lightness 0
     return both[..., :1], both[..., 1:]
 
 
@@ -144,6 +151,22 @@ def render(lightness, ab):
     rgb = lab_to_rgb(merge(np.asarray(lightness), np.asarray(ab)))
     clipped = (np.abs(rgb - 0.5) > 0.5 + 0.5 / 255).any(axis=-1)
     return to_uint8(rgb), clipped
+
+
+def render_muted(lightness, ab, dtype=np.uint8):
+    """Renders float32 (H, W, 1) and (H, W, 2) as sRGB, uint8 or uint16. Outside the gamut only chroma is reduced."""
+    lab = merge(lightness, ab)
+    rgb = lab_to_rgb(lab)
+    outside = cv2.inRange(rgb, *_GAMUT) == 0
+    if outside.any():
+        chroma = lab[None, outside] * np.float32([0, 1, 1])
+        muted = lab[None, outside] - chroma
+        for halving in range(1, 9):  # bisection, to 1/256 of the chroma
+            more = muted + chroma / 2**halving
+            inside = cv2.inRange(_lab_to_linear(np, more), *_GAMUT) > 0
+            muted = np.where(inside[..., None], more, muted)
+        rgb[outside] = lab_to_rgb(muted[0])
+    return np.rint(np.clip(rgb, 0, 1) * np.iinfo(dtype).max).astype(dtype)
 
 
 @functools.cache

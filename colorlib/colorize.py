@@ -1,12 +1,8 @@
-"""A colorizer on a picture of any size: it keeps its own lightness and size, only a* and b* are the model's.
-
-`load` gives the shipped colorizer, or opens a stranger's file: what Keras gets to see was checked here first.
-"""
+"""A colorizer on a picture of any size: it keeps its own lightness and size, only a* and b* are the model's."""
 
 import json
-import re
-import tempfile
-import zipfile
+import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,17 +13,13 @@ from colorlib import color
 
 WEIGHTS = Path(__file__).parent / "weights" / "colorizer.weights.h5"  # colorizer.json beside it names the builder
 SHORT_SIDE = 128  # pixels: the scale at which the models here have seen the world
-_LONGEST = 4  # times the short side; a narrower strip is shown to the model reduced further
+_DIALS = ("temperature", "rebalance", "gain")
 _MULTIPLE = 32  # divisible by the stride of every colorizer here that takes any size
+_LONGEST = 2  # times the short side; a longer strip is shown to the model in windows of this shape
+_VIEW = 4  # times the model's scale: enough to find the mat around a photograph
+_MAT = 4  # L*: so much does a plain mat differ from itself in a scan, but for 5 % of its pixels
 _BLOCK = 2**16  # pixels at a time in the full size: what fits a processor's cache is converted twice as fast
-
-# What a .keras file may hold: its members and their bytes; the classes that it may name, and those that it may not,
-# since they run code or read other files. The last: what Keras 3.15 writes and 3.13 does not know.
-_MEMBERS = {"config.json": 2**23, "metadata.json": 2**16, "model.weights.h5": 2**31}
-_KERAS = r"keras(\.src)?(\.(layers|models|ops|initializers|regularizers|constraints|dtype_policies)(\.\w+)*)?"
-_CLASSES = rf"None\.__(keras_tensor|tensor|numpy|slice|ellipsis)__|builtins\.function|{_KERAS}\.(?!function)\w+"
-_UNSAFE = "Lambda|TFSMLayer|TorchModule|JaxLayer|FlaxLayer|Lookup|Vectorization"
-_DEFAULTS = ("input_axes", "output_axes", "renorm", "renorm_clipping", "renorm_momentum")
+_NEEDLESS = {"jax", "sklearn", "pandas", "matplotlib", "IPython"}  # loaded with Keras: 230 MB and 2 seconds
 
 
 class ModelError(ValueError):
@@ -37,14 +29,14 @@ class ModelError(ValueError):
 def load(path=None):
     """Loads a colorizer, a keras.Model from lightness (B, H, W, 1) to ab (B, H, W, 2); the shipped one by default.
 
-    `path` is a .keras file, or a .weights.h5 beside a .json that names the builder. Raises ModelError for a file that
-    is missing, broken or not safe to open, or that maps other things onto one another.
+    `path` is a .keras file, or a .weights.h5 beside a .json that names the builder. `model.settings` holds "natural"
+    and "vivid" dials, if it has dials. Raises ModelError for a file that is missing, broken, unsafe or no colorizer.
     """
     path = Path(path or WEIGHTS)
     if not path.is_file():
         raise ModelError(f"{path}: {'a folder, no model file' if path.is_dir() else 'no such model file'}")
     try:
-        model = _build(path) if path.name.endswith(".weights.h5") else _open(path)
+        model = _open(path)
         ends, weights = (model.input_shape, model.output_shape), model.get_weights()
     except Exception as error:  # whatever Keras, HDF5 and zipfile raise where a file is not as they expect it
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -56,136 +48,165 @@ def load(path=None):
     return model
 
 
-def _build(path):
-    """The model of the builder that the .json names, with these weights."""
-    from colorlib import models
-    from colorlib.models import backbones
-
-    report = json.loads(path.with_name(path.name.replace(".weights.h5", ".json")).read_text(encoding="utf-8"))
-    backbone = backbones.imagenet_backbone(**report["backbone"], image_size=None, weights=None)
-    model = models.vivid_colorizer(backbone, **report["decoder"])
-    _load_weights(model, path)
-    return model
-
-
 def _open(path):
-    """The model of a .keras file: unpacked within bounds, checked, built in Keras's safe mode."""
-    import keras
+    """The model of a file, with its two settings."""
+    import_keras()
+    from colorlib import models
+    from colorlib.models import backbones, foreign
 
-    from colorlib import models  # noqa: F401  registers our classes
-
-    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-        if sorted(archive.namelist()) != list(_MEMBERS):
-            raise ValueError(f"it holds {', '.join(archive.namelist())}, not {', '.join(_MEMBERS)}")
-        for name, limit in _MEMBERS.items():
-            with archive.open(name) as packed, open(Path(folder, name), "wb") as file:
-                while part := packed.read(2**20):  # counted, for a header may lie
-                    if file.write(part) and file.tell() > limit:
-                        raise ValueError(f"its {name} is larger than {limit} bytes")
-        config = _checked(json.loads(Path(folder, "config.json").read_bytes()))
-        model = keras.saving.deserialize_keras_object(config, safe_mode=True)
-        _load_weights(model, Path(folder, "model.weights.h5"))
+    report = {}
+    if path.name.endswith(".weights.h5"):
+        report = json.loads(path.with_name(path.name.replace(".weights.h5", ".json")).read_text(encoding="utf-8"))
+        backbone = backbones.imagenet_backbone(**report["backbone"], image_size=None, weights=None)
+        model = models.vivid_colorizer(backbone, **report["decoder"])
+        foreign.load_weights(model, path)
+    else:
+        model = foreign.open_keras(path)
+    for layer in model.layers:
+        if hasattr(layer, "rebalance"):
+            natural = report.get("dials") or {dial: getattr(layer, dial) for dial in _DIALS}
+            model.settings = {"natural": natural, "vivid": report.get("vivid") or natural | {"gain": 1.5}}
+            set_dials(model, **natural)
     return model
 
 
-def _checked(config):
-    """A config.json's content, less how to train. ValueError for a class that is not Keras's or ours, or is unsafe."""
-    import keras
-
-    if isinstance(config, list):
-        return [_checked(each) for each in config]
-    if not isinstance(config, dict):
-        return config
-    if name := config.get("class_name"):
-        full, registered = f"{config.get('module')}.{name}", config.get("registered_name")
-        ours = registered == f"colorlib>{name}" and keras.saving.get_registered_object(registered)
-        its = registered in (None, name) and re.fullmatch(_CLASSES, full) and not re.search(_UNSAFE, name)
-        if not (ours or its):
-            raise ValueError(f"it names {full}, which is not allowed")
-    left_out = ("compile_config", *(() if config.get("renorm") else _DEFAULTS))
-    return {key: _checked(value) for key, value in config.items() if key not in left_out}
+def import_keras():
+    """Imports Keras, unless it is, without what it and TensorFlow load along for other uses, such as DataFrames."""
+    file = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"), "keras.json")
+    backend = os.environ.get("KERAS_BACKEND", "") + (file.read_text(encoding="utf-8") if file.is_file() else "")
+    hidden = _NEEDLESS - sys.modules.keys() - ({"jax"} if "jax" in backend else set())
+    sys.modules.update(dict.fromkeys(hidden))  # None stands for a package that is not installed
+    try:
+        import keras  # noqa: F401
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
-def _load_weights(model, path):
-    """Loads weights. ValueError for an HDF5 file that leads out of itself, or holds more than it may."""
-    import h5py
+def set_dials(model, *, strength=None, temperature=None, rebalance=None, gain=None):
+    """Sets how a model from `load` decodes (see `models.vivid.BinDecoding`); None leaves a dial as it is.
 
-    links, items = [], []
-    with h5py.File(path) as file:
-        file.visititems_links(lambda _, link: links.append(link))
-        file.visititems(lambda _, item: items.append(item))
-        data = [item for item in items if isinstance(item, h5py.Dataset)]
-        outside = any(type(link) is not h5py.HardLink for link in links)
-        if outside or any(each.external or each.is_virtual for each in data):
-            raise ValueError("its weights lead to another place")
-        if sum(each.nbytes for each in data) > _MEMBERS["model.weights.h5"]:
-            raise ValueError("its weights are too large")
-    model.load_weights(path)
-
-
-def set_dials(model, *, temperature=None, rebalance=None, gain=None):
-    """Sets the dials of a model's decoding (see `models.vivid.BinDecoding`); None leaves one as it is.
-
-    Raises ModelError for a model without dials, ValueError for a value that a dial does not take.
+    `strength` sets all three: 0 is grey, 1 the model's natural setting, 2 its vivid one, linear between. A dial that is
+    given too wins. Raises ModelError for a model without dials, ValueError for a value that a dial does not take.
     """
-    dials = {"temperature": temperature, "rebalance": rebalance, "gain": gain}
-    given = {name: value for name, value in dials.items() if value is not None}
+    asked = {"strength": strength, "temperature": temperature, "rebalance": rebalance, "gain": gain}
+    given = {name: value for name, value in asked.items() if value is not None}
     found = [layer for layer in model.layers if hasattr(layer, "rebalance")]
     if given and not found:
         raise ModelError(f"the model {model.name!r} does not choose among bins, so it has no {', '.join(given)} to set")
+    if strength is not None:
+        if not 0 <= given.pop("strength") <= 2:
+            raise ValueError(f"strength must be 0 to 2, not {strength}")
+        natural, vivid, more = model.settings["natural"], model.settings["vivid"], max(0, strength - 1)
+        dials = {name: (1 - more) * natural[name] + more * vivid[name] for name in _DIALS}
+        given = dials | {"gain": min(1, strength) * dials["gain"]} | given
     for name, value in given.items():
         setattr(found[0], name, value)
 
 
 def colorize(model, picture, *, size=SHORT_SIDE):
-    """Colorizes one picture: uint8 (H, W, 3) sRGB of any size and color -> uint8 (H, W, 3) with its own L*.
+    """Colorizes one picture, uint8 or uint16 (H, W, 3) sRGB of any size and color: the same type, with its own L*.
 
-    The model sees the lightness with its short side at `size` pixels, or at the size that it was built for; the
-    predicted ab is brought back bicubically. Raises ValueError for another kind of array.
+    The model sees the lightness, stretched to the full range, with its short side at `size` pixels, or at the size that
+    it was built for; a long strip in windows. A plain mat around the picture stays grey, and the model does not see it.
+    Raises ValueError for another kind of array.
     """
     picture = np.asarray(picture)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise ValueError(f"a picture is uint8 (H, W, 3), not {picture.dtype} {picture.shape}")
-    height, width = picture.shape[:2]
-    step = max(1, _BLOCK // width)
-    rows = [slice(top, top + step) for top in range(0, height, step)]
-    lightness = np.empty((height, width, 1), np.float32)
-    result = np.empty_like(picture)
-
-    def read(block):
-        lightness[block] = color.from_uint8(picture[block])[0]
-
-    def write(block):
-        ab = (vertical[block] @ across).reshape(-1, width, 2)
-        result[block], _ = color.render(lightness[block], ab)
-
-    with ThreadPoolExecutor() as pool:  # NumPy lets go of the interpreter while it computes
-        list(pool.map(read, rows))
-        ab = _predict(model, lightness, size)
-        # Up to full size in two steps, the second in blocks: the identity, resized, holds each row's weights.
-        across = _resize(ab, len(ab), width).reshape(len(ab), -1)
-        vertical = _resize(np.eye(len(ab), dtype=np.float32), height, len(ab))
-        list(pool.map(write, rows))
+    inside, result = _inside_mat(picture, size), np.empty_like(picture)
+    if picture[inside].shape != picture.shape:
+        _paint(result, picture, np.zeros((1, 1, 2), np.float32))
+    if picture[inside].size:
+        _paint(result[inside], picture[inside], _predict(model, picture[inside], size))
     return result
 
 
-def _predict(model, lightness, size):
-    """Lightness (H, W, 1) -> ab (h, w, 2) of the size at which the model sees it."""
+def is_toned_or_grey(picture):
+    """Whether a picture, uint8 or uint16 (H, W, 3), is grey or toned: in 95 % of it a* and b* follow from L*."""
+    lab = np.float64(color.lab_of(_shrunk(picture, 64)).reshape(-1, 3))
+    powers = np.vander(lab[:, 0] / 50 - 1, 6)
+    tone, *_ = np.linalg.lstsq(powers, lab[:, 1:], rcond=None)
+    away, chroma = (np.linalg.norm(ab, axis=1) for ab in (lab[:, 1:] - powers @ tone, lab[:, 1:]))
+    return bool(np.quantile(away, 0.95) < 2.5 + 0.15 * chroma.mean())
+
+
+def _shrunk(picture, short_side):
+    """A picture with its short side at so many pixels at most. ValueError for another kind of array."""
+    picture = np.asarray(picture)
+    if picture.dtype not in (np.uint8, np.uint16) or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise ValueError(f"a picture is uint8 or uint16 (H, W, 3), not {picture.dtype} {picture.shape}")
+    scale = min(1, short_side / min(picture.shape[:2]))
+    return _resize(picture, *(round(side * scale) for side in picture.shape[:2]))
+
+
+def _inside_mat(picture, size):
+    """The rows and columns inside a plain mat or margin that goes all around and has one lightness: slices, or ()."""
+    lightness = 50 * color.from_uint8(_shrunk(picture, _VIEW * size))[0][..., 0]
+    ring = np.concatenate([lightness[[0, -1]].ravel(), lightness[:, [0, -1]].ravel()])
+    differs, inside = np.abs(lightness - np.median(ring)) > _MAT, ()
+    for across, side in zip((1, 0), picture.shape, strict=False):
+        lines = differs.mean(axis=across) > 0.05
+        if lines[0] or lines[-1]:
+            return ()
+        first, last = np.flatnonzero(lines)[[0, -1]] if lines.any() else (0, -1)
+        inside += (slice(round(first * side / len(lines)), round((last + 1) * side / len(lines))),)
+    return inside
+
+
+def _predict(model, picture, size):
+    """Picture (H, W, 3) -> ab (h, w, 2) of the size at which the model sees it."""
+    (height, width), window, multiple = model.input_shape[1:3], _LONGEST * size, _MULTIPLE
+    view = color.from_uint8(_shrunk(picture, _VIEW * size))[0][..., 0]
+    if None in (height, width):
+        scale = min(size / min(view.shape), max(1, window / max(view.shape)))  # a long strip is not enlarged
+        height, width = (max(1, round(side * scale)) for side in view.shape)
+    else:
+        window, multiple = max(height, width), 1
+    seen = _resize(view, height, width)
+    grey = color.lab_to_rgb((seen[..., None] + 1) * np.float32([50, 0, 0]))  # as sRGB, in which scanners work
+    low, high = np.percentile(grey, (0.5, 99.5))
+    if high - low > 0.08:  # a faded or dark scan has lost the ends of the range; what has less yet is plain paper
+        seen = color.split(color.rgb_to_lab(np.clip((grey - low) / (high - low), 0, 1)))[0][..., 0]
+    return _in_windows(model, seen, min(window, max(seen.shape)), multiple)
+
+
+def _in_windows(model, seen, window, multiple):
+    """Lightness (h, w) -> ab (h, w, 2), in windows along the long side, each fading out where the next fades in."""
     from colorlib import models
 
-    height, width = model.input_shape[1:3]
-    if free := None in (height, width):
-        sides = lightness.shape[:2]
-        scale = min(size / min(sides), _LONGEST * size / max(sides))
-        height, width = (max(1, round(side * scale)) for side in sides)
-    seen = _resize(lightness, height, width)
-    if free:  # mirrored at the far edges, up to a size that the model's stride divides
-        seen = np.pad(seen, ((0, -height % _MULTIPLE), (0, -width % _MULTIPLE)), mode="symmetric")
-    return models.predict(model, seen[None, ..., None])[0, :height, :width].astype(np.float32)
+    along = int(seen.shape[1] > seen.shape[0])
+    last, fade = seen.shape[along] - window, np.hanning(window + 2)[1:-1, None, None]
+    total, weight = np.zeros((*np.moveaxis(seen, along, 0).shape, 2)), np.zeros((seen.shape[along], 1, 1))
+    for start in np.linspace(0, last, 1 + int(np.ceil(2 * last / window))).astype(int):  # they overlap by half
+        part = seen.take(range(start, start + window), along)
+        height, width = part.shape
+        part = np.pad(part, ((0, -height % multiple), (0, -width % multiple)), mode="symmetric")
+        ab = models.predict(model, part[None, ..., None])[0, :height, :width]
+        there = slice(start, start + window)
+        total[there] += fade * np.moveaxis(ab, along, 0)
+        weight[there] += fade
+    return np.moveaxis(total / weight, 0, along).astype(np.float32)
+
+
+def _paint(result, picture, ab):
+    """Writes a picture's own lightness with ab (h, w, 2), brought up to its size, into `result`, block by block."""
+    height, width = picture.shape[:2]
+    # In two steps: bicubic to so many rows that the second step, in blocks, can be linear.
+    rows = min(height, 4 * len(ab))
+    ab, step = _resize(ab, rows, width), max(1, _BLOCK // width)
+
+    def paint(top):
+        block = slice(top, top + step)
+        lightness = color.from_uint8(picture[block])[0]
+        at = np.clip((np.arange(top, top + len(lightness), dtype=np.float32) + 0.5) * rows / height - 0.5, 0, rows - 1)
+        above = at.astype(int)
+        below, share = ab[np.minimum(above + 1, rows - 1)], (at % 1)[:, None, None]
+        result[block] = color.render_muted(lightness, (1 - share) * ab[above] + share * below, picture.dtype)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy lets go of the interpreter while it computes
+        list(pool.map(paint, range(0, height, step)))
 
 
 def _resize(array, height, width):
-    """Resizes (H, W) or (H, W, C) float32: area averages where a side shrinks, else bicubic."""
-    shrinking = height < array.shape[0] or width < array.shape[1]
-    how = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-    return cv2.resize(np.ascontiguousarray(array), (width, height), interpolation=how)
+    """Resizes (H, W) or (H, W, C): area averages where a side shrinks, else bicubic."""
+    how = cv2.INTER_AREA if height < array.shape[0] or width < array.shape[1] else cv2.INTER_CUBIC
+    return cv2.resize(array, (width, height), interpolation=how)

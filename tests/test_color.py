@@ -46,8 +46,9 @@ def test_8_bit_pictures_take_a_quicker_way_to_the_same_numbers():
     np.testing.assert_allclose(color.lab_of(pictures), expected, atol=1e-3)
     lightness, ab = color.from_uint8(pictures[:, ::2, ::-1])  # not contiguous
     np.testing.assert_allclose(color.merge(lightness, ab), expected[:, ::2, ::-1], atol=1e-3)
+    np.testing.assert_allclose(color.lab_of(pictures.astype(np.uint16) * 257), expected, atol=1e-3)
     for wrong in (pictures / 255.0, pictures[..., :1], pictures.astype(np.int64)):
-        with pytest.raises(ValueError, match="8-bit sRGB"):
+        with pytest.raises(ValueError, match=r"sRGB, uint8 or uint16 \(..., 3\), not"):
             color.lab_of(wrong)
     with pytest.raises(ValueError, match="three numbers"):
         color.rgb_to_lab(np.zeros((6, 6)))
@@ -89,6 +90,26 @@ def test_render_clips_to_the_gamut_and_says_where():
     rgb, clipped = color.render(lightness, ab)
     assert clipped.tolist() == [[False, True]]
     assert rgb[0, 1, 0] == 255 and rgb[0, 1, 1] == 0 and rgb[0, 1, 2] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_muted_colors_keep_lightness_and_hue_and_lie_on_the_gamut(dtype):
+    pictures = np.random.default_rng(3).integers(0, 256, (60, 50, 3), np.uint8)
+    lightness, ab = color.from_uint8(pictures)
+    unchanged = color.render_muted(lightness, ab, dtype)
+    assert unchanged.dtype == dtype
+    np.testing.assert_array_equal(unchanged, pictures.astype(dtype) * (np.iinfo(dtype).max // 255))
+    lightness, ab = np.clip(lightness, -0.9, 0.9), 2 * ab  # not so dark that 8 bits have no hues
+    wanted = color.merge(lightness, ab)
+    found = color.lab_of(color.render_muted(lightness, ab, dtype))
+    assert np.abs(found[..., 0] - wanted[..., 0]).mean() < 0.1 and np.abs(found[..., 0] - wanted[..., 0]).max() < 0.5
+    chroma, before = np.linalg.norm(found[..., 1:], axis=-1), np.linalg.norm(wanted[..., 1:], axis=-1)
+    turned = np.abs(wanted[..., 1] * found[..., 2] - wanted[..., 2] * found[..., 1]) / before  # off the ray of its hue
+    assert turned.max() < 1.5
+    muted = chroma < 0.95 * before
+    share = (1.03 * chroma + 1) / before  # a little more chroma would be outside
+    more = color.lab_to_rgb(color.merge(lightness, ab * share[..., None]))[muted]
+    assert muted.mean() > 0.5 and (np.abs(more - 0.5).max(-1) > 0.5).all()
 
 
 def test_bins_are_those_of_the_whole_cube():

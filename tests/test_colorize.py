@@ -1,6 +1,9 @@
 """A colorizer on pictures of any size: their own lightness, their own size, the model's color."""
 
+import io
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -9,10 +12,15 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from PIL import Image
+from skimage import data
 
 from colorlib import color, colorize, models
+from colorlib.models import backbones
+from colorlib.data import files
 
 DATA = Path(__file__).parent / "data"
+GALLERY = Path(__file__).parents[1] / "data" / "gallery"
 
 
 def linear_model(*, slope=(0.0, 0.0), level=(0.0, 0.0), shape=(None, None)):
@@ -36,41 +44,192 @@ def lab(picture):
     return color.rgb_to_lab(picture.astype(np.float32) / 255)
 
 
-@pytest.mark.parametrize("shape", [(37, 53), (1, 1), (3, 700), (200, 300), (300, 2)])
-def test_size_and_lightness_are_the_pictures_own_and_the_color_is_the_models(shape):
-    picture = mid_greys(*shape)
+@pytest.fixture
+def seen(monkeypatch):
+    """What the model gets to see, window by window: lightness (h, w) in [-1, 1]."""
+    pictures, predict = [], models.predict
+
+    def watched(model, lightness):
+        pictures.append(lightness[0, ..., 0])
+        return predict(model, lightness)
+
+    monkeypatch.setattr(models, "predict", watched)
+    return pictures
+
+
+def grey_of(picture):
+    """The picture's own grey copy, uint8 (H, W, 3)."""
+    return color.render(color.from_uint8(picture)[0], np.zeros((*picture.shape[:2], 2), np.float32))[0]
+
+
+SEPIA = [(40, 26, 13), (150, 120, 85), (255, 240, 200)]  # of black, middle grey and white
+CYANOTYPE = [(10, 30, 80), (115, 135, 165), (245, 250, 255)]
+
+
+def toned(grey, tone, quality=75):
+    """A grey picture (H, W, 3) printed in a tone, and kept as a JPEG."""
+    print_ = np.stack([np.interp(grey[..., 0], (0, 127.5, 255), channel) for channel in zip(*tone, strict=True)], -1)
+    file = io.BytesIO()
+    Image.fromarray(np.rint(print_).astype(np.uint8)).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(37, 53), (3, 321), (3, 700), (200, 300), (300, 2)])
+def test_size_type_and_lightness_are_the_pictures_own_and_the_color_is_the_models(shape, dtype):
+    picture = mid_greys(*shape).astype(dtype) * (np.iinfo(dtype).max // 255)
+    picture += np.arange(shape[1], dtype=dtype)[:, None] % 3  # finer steps than those of 8 bits
     colored = colorize.colorize(linear_model(level=(0.1, 0.15)), picture)
-    assert colored.shape == picture.shape and colored.dtype == np.uint8
-    np.testing.assert_allclose(lab(colored)[..., 0], lab(picture)[..., 0], atol=0.35)  # 8-bit steps
-    np.testing.assert_allclose(lab(colored)[..., 1:], np.broadcast_to((12.8, 19.2), (*shape, 2)), atol=0.9)
+    assert colored.shape == picture.shape and colored.dtype == dtype
+    steps = {np.uint8: 1, np.uint16: 256}[dtype]
+    np.testing.assert_allclose(color.lab_of(colored)[..., 0], color.lab_of(picture)[..., 0], atol=0.35 / steps)
+    ab = np.broadcast_to((12.8, 19.2), (*shape, 2))
+    np.testing.assert_allclose(color.lab_of(colored)[..., 1:], ab, atol=0.9 / steps)
 
 
 def test_ab_is_brought_up_smoothly():
-    picture = mid_greys(256, 320)
-    colored = colorize.colorize(linear_model(slope=(0.5, -0.5)), picture, size=64)
+    picture = cv2.resize(mid_greys(256, 320), (1200, 960))
+    colored = colorize.colorize(linear_model(slope=(0.2, -0.2)), picture, size=64)
     lightness, _ = color.from_uint8(picture)
-    small = cv2.resize(lightness, (80, 64), interpolation=cv2.INTER_AREA)[..., None] * np.float32([0.5, -0.5])
-    expected, _ = color.render(lightness, cv2.resize(small, (320, 256), interpolation=cv2.INTER_CUBIC))
+    small = cv2.resize(lightness, (80, 64), interpolation=cv2.INTER_AREA)
+    small = color.lab_to_rgb(color.merge(small[..., None], np.zeros((64, 80, 2), np.float32)))
+    low, high = np.percentile(small, (0.5, 99.5))
+    grey = np.clip((small - low) / (high - low), 0, 1)
+    ab = color.split(color.rgb_to_lab(grey))[0] * np.float32([0.2, -0.2])
+    expected, _ = color.render(lightness, cv2.resize(ab, (1200, 960), interpolation=cv2.INTER_CUBIC))
     assert np.abs(colored.astype(int) - expected).max() <= 1
 
 
-def test_a_model_built_for_one_size_sees_that_size():
+def test_a_model_built_for_one_size_sees_that_size(seen):
     picture = mid_greys(90, 60)
     colored = colorize.colorize(linear_model(level=(0.1, -0.1), shape=(48, 48)), picture)
     np.testing.assert_allclose(lab(colored)[..., 1:].mean((0, 1)), (12.8, -12.8), atol=0.2)
+    colorize.colorize(linear_model(shape=(150, 600)), picture)
+    assert [each.shape for each in seen] == [(48, 48), (150, 600)]
 
 
-@pytest.mark.parametrize("picture", [np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8)])
+def test_colors_too_vivid_for_srgb_cost_the_gallery_no_lightness():
+    for path in sorted(GALLERY.glob("kodim*.jpg")):
+        lightness, ab = color.from_uint8(files.load(path)[::3, ::3])
+        colored = color.render_muted(lightness, 2 * ab)
+        assert 50 * np.abs(color.from_uint8(colored)[0] - lightness).mean() < 0.15  # L*; 8 bits alone make 0.07
+
+
+def test_the_smallest_picture_comes_back():
+    picture = np.full((1, 1, 3), 90, np.uint8)
+    np.testing.assert_array_equal(colorize.colorize(linear_model(level=(0.1, 0.1)), picture), picture)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8), np.zeros((8, 8, 4), np.uint16)],
+)
 def test_other_arrays_are_refused(picture):
-    with pytest.raises(ValueError, match=r"a picture is uint8 \(H, W, 3\), not"):
-        colorize.colorize(linear_model(), picture)
+    for call in (lambda: colorize.colorize(linear_model(), picture), lambda: colorize.is_toned_or_grey(picture)):
+        with pytest.raises(ValueError, match=r"a picture is uint8 or uint16 \(H, W, 3\), not"):
+            call()
+
+
+def mean_of_all():
+    """A colorizer whose ab is, everywhere, a third of the mean lightness of what it sees: no two windows agree."""
+    inputs = keras.Input((None, None, 1))
+    mean = keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs)
+    mean = keras.layers.Add()([keras.layers.Rescaling(0.0)(inputs), mean])
+    return keras.Model(inputs, keras.layers.Rescaling(1 / 3)(keras.layers.Concatenate()([mean, mean])))
+
+
+def test_a_panorama_is_shown_in_windows_at_full_scale_and_has_no_seams(seen):
+    part = mid_greys(100, 100)
+    strip = np.concatenate([np.uint16(257 * (part + 30 * np.sin(k))) for k in range(12)], 1)
+    colored = colorize.colorize(mean_of_all(), strip, size=64)
+    assert {each.shape for each in seen} == {(64, 128)} and len(seen) == 11  # 768 pixels, by half windows
+    means = 128 / 3 * np.array([each.mean() for each in seen])
+    across = color.lab_of(colored)[..., 2].mean(0)  # in Lab units, along the strip
+    step = np.abs(np.diff(means)).max()  # between a window and the next, which takes over within 100 pixels
+    assert step > 10 and np.ptp(across) > 10 and np.abs(np.diff(across)).max() < 3 * step / 100
+    standing = colorize.colorize(mean_of_all(), strip.swapaxes(0, 1).copy(), size=64)
+    np.testing.assert_allclose(standing.swapaxes(0, 1), colored, atol=200)  # less than an 8-bit step
+
+
+def test_a_pattern_that_repeats_is_colored_alike_everywhere():
+    strip = np.tile(mid_greys(100, 100), (1, 9, 1))
+    blur = keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(2, 15, padding="same")])
+    blur.layers[0].set_weights([np.full((15, 15, 1, 2), 0.001), np.zeros(2)])
+    parts = np.stack(np.split(lab(colorize.colorize(blur, strip, size=64)), 9, axis=1)[1:-1])
+    np.testing.assert_allclose(parts, parts[:1].repeat(7, 0), atol=3)
+
+
+@pytest.mark.parametrize("tone", [SEPIA, CYANOTYPE], ids=["sepia", "cyanotype"])
+def test_a_toned_print_is_read_as_the_grey_picture(tone, seen):
+    grey = grey_of(data.coffee())
+    colorize.colorize(linear_model(), grey)
+    colorize.colorize(linear_model(), toned(grey, tone))
+    assert np.sqrt(np.mean((50 * (seen[0] - seen[1])) ** 2)) < 4  # L*, for these tones are not evenly dark
+    assert np.ptp(seen[0]) == pytest.approx(2)
+
+
+@pytest.mark.parametrize(("contrast", "black"), [(0.25, 150), (0.3, 5)], ids=["faded", "dark"])
+def test_a_worn_scan_is_read_as_a_sound_one_and_keeps_its_own_lightness(contrast, black, seen):
+    grey = grey_of(data.coffee())
+    worn = np.rint(contrast * grey + black).astype(np.uint8)
+    colorize.colorize(linear_model(), grey)
+    colored = colorize.colorize(linear_model(level=(0.02, 0.02)), worn)
+    assert np.sqrt(np.mean((50 * (seen[0] - seen[1])) ** 2)) < 1
+    np.testing.assert_allclose(lab(colored)[..., 0], lab(worn)[..., 0], atol=0.35)
+
+
+def test_a_wall_is_not_stretched_into_noise(seen):
+    wall = np.random.default_rng(0).normal(128, 1, (64, 64, 1))
+    wall[:, 40:] += 14  # half of it in the light
+    colorize.colorize(linear_model(), np.uint8(wall).repeat(3, -1))
+    assert np.ptp(seen[0]) * 50 < 10
+
+
+@pytest.mark.parametrize("shade", [60, 128, 235])
+def test_a_mat_around_a_photograph_stays_grey_and_is_not_seen(shade, seen):
+    photograph = grey_of(data.chelsea())
+    noise = np.random.default_rng(0).normal(0, 2, (450, 651, 1))
+    scan = np.clip(shade + noise, 0, 255).round().astype(np.uint8).repeat(3, -1)
+    scan[70:370, 100:551] = photograph
+    model = linear_model(level=(0.1, 0.1))
+    chroma = np.linalg.norm(lab(colorize.colorize(model, scan))[..., 1:], axis=-1)
+    assert chroma[72:368, 102:549].mean() > 15
+    chroma[68:372, 98:553] = 0
+    assert chroma.max() < 0.1
+    colorize.colorize(model, photograph)
+    assert seen[0].shape == seen[1].shape and np.abs(seen[0] - seen[1]).mean() < 0.05
+
+
+def test_a_sky_is_no_mat_and_a_blank_page_is(seen):
+    picture = grey_of(data.chelsea())
+    picture[:150], picture[:, :80] = 150, 150  # all of two sides
+    chroma = np.linalg.norm(lab(colorize.colorize(linear_model(level=(0.1, 0.1)), picture))[..., 1:], axis=-1)
+    assert chroma.min() > 1 and len(seen) == 1
+    page = np.full((300, 200, 3), 230, np.uint8)
+    page[100:105, 50:55] = 30  # a speck
+    np.testing.assert_array_equal(colorize.colorize(linear_model(level=(0.1, 0.1)), page), page)
+
+
+def test_grey_and_toned_pictures_are_told_from_colored_ones():
+    colored = [data.coffee(), data.chelsea(), data.astronaut(), data.rocket()]
+    colored += [files.load(path) for path in sorted(GALLERY.glob("kodim*.jpg"))]
+    assert len(colored) == 28 and not any(colorize.is_toned_or_grey(each) for each in colored)
+    assert not colorize.is_toned_or_grey(colored[0].astype(np.uint16) * 257)
+    old = [files.load(path) for path in sorted(GALLERY.glob("1*.jpg"))]
+    assert len(old) == 6 and all(colorize.is_toned_or_grey(each) for each in old)
+    for picture in colored[:12]:
+        grey = grey_of(picture)
+        assert colorize.is_toned_or_grey(grey) is True
+        assert all(colorize.is_toned_or_grey(toned(grey, tone, quality=50)) for tone in (SEPIA, CYANOTYPE))
+    assert colorize.is_toned_or_grey(np.full((1, 1, 3), 80, np.uint8))
+    assert colorize.is_toned_or_grey(np.zeros((3, 321, 3), np.uint16))
 
 
 @pytest.fixture(scope="module")
 def vivid(tmp_path_factory):
     """The path of a small untrained colorizer with dials."""
     path = tmp_path_factory.mktemp("model") / "vivid.keras"
-    models.vivid_colorizer(None, widths=(8, 8, 8, 8)).save(path)
+    models.vivid_colorizer(models.small_backbone(None, widths=(8, 8, 8, 8)), widths=()).save(path)
     return path
 
 
@@ -88,6 +247,34 @@ def test_a_saved_colorizer_is_loaded_and_its_dials_turn(vivid):
         colorize.set_dials(linear_model(), temperature=0.4, gain=1.0)
 
 
+def dials_of(model):
+    layer = model.get_layer("decode")
+    return pytest.approx([layer.temperature, layer.rebalance, layer.gain])
+
+
+def test_strength_goes_from_grey_over_the_natural_setting_to_the_vivid_one(vivid, tmp_path):
+    model = colorize.load(vivid)
+    colorize.set_dials(model, temperature=0.4, rebalance=0.2, gain=0.9)
+    model.save(tmp_path / "mine.keras")
+    model = colorize.load(tmp_path / "mine.keras")  # its own dials are its natural setting
+    natural = {"temperature": pytest.approx(0.4), "rebalance": pytest.approx(0.2), "gain": pytest.approx(0.9)}
+    assert model.settings == {"natural": natural, "vivid": natural | {"gain": 1.5}}
+    expected = {2: [0.4, 0.2, 1.5], 0: [0.4, 0.2, 0], 0.5: [0.4, 0.2, 0.45], 1: [0.4, 0.2, 0.9], 1.5: [0.4, 0.2, 1.2]}
+    for strength, dials in expected.items():
+        colorize.set_dials(model, strength=strength)
+        assert dials == dials_of(model)
+    colorize.set_dials(model, strength=2, temperature=0.7, gain=0.3)
+    assert [0.7, 0.2, 0.3] == dials_of(model)
+    picture = mid_greys(64, 64)
+    colorize.set_dials(model, strength=0)
+    np.testing.assert_array_equal(colorize.colorize(model, picture), picture)
+    for wrong in (-0.1, 2.1, float("nan")):
+        with pytest.raises(ValueError, match=f"strength must be 0 to 2, not {wrong}"):
+            colorize.set_dials(model, strength=wrong)
+    with pytest.raises(colorize.ModelError, match="so it has no strength to set"):
+        colorize.set_dials(linear_model(), strength=1)
+
+
 def test_a_model_saved_by_version_0_1_0_still_loads():
     model = colorize.load(DATA / "saved_by_0.1.0.keras")
     dials = model.get_layer("decode")
@@ -97,19 +284,29 @@ def test_a_model_saved_by_version_0_1_0_still_loads():
     np.testing.assert_allclose(models.predict(model, lightness)[:, ::8, ::8], expected, atol=1e-5)
 
 
-def test_weights_are_loaded_into_the_builder_that_is_named_beside_them(vivid, tmp_path, monkeypatch):
+def test_weights_are_loaded_into_the_model_that_is_described_beside_them(tmp_path, monkeypatch):
     weights = tmp_path / "mine.weights.h5"
-    saved = colorize.load(vivid)
+    backbone = {"name": "efficientnet_lite0", "layer": ["stride_4", "stride_8"]}
+    described = {"backbone": backbone, "decoder": {"widths": [8], "smooth": True}}
+    saved = models.vivid_colorizer(
+        backbones.imagenet_backbone(**backbone, image_size=None, weights=None), **described["decoder"]
+    )
     saved.save_weights(weights)
     monkeypatch.setattr(colorize, "WEIGHTS", weights)
     with pytest.raises(colorize.ModelError, match=r"mine.weights.h5: .*mine.json"):
         colorize.load()
-    builder = {"name": "vivid_colorizer", "arguments": {"image_size": None, "widths": [8, 8, 8, 8]}}
-    (tmp_path / "mine.json").write_text(json.dumps({"builder": builder}))
+    (tmp_path / "mine.json").write_text(json.dumps(described))
     for one, other in zip(saved.get_weights(), colorize.load().get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    builder["arguments"]["widths"] = [4, 4, 4, 4]
-    (tmp_path / "mine.json").write_text(json.dumps({"builder": builder}))
+    natural = {"temperature": 0.3, "rebalance": 0.2, "gain": 1.0}
+    settings = {"dials": natural, "vivid": {"temperature": 0.1, "rebalance": 0.4, "gain": 1.2}}
+    (tmp_path / "mine.json").write_text(json.dumps(described | settings))
+    model = colorize.load()
+    assert [0.3, 0.2, 1.0] == dials_of(model)
+    colorize.set_dials(model, strength=1.5)
+    assert [0.2, 0.3, 1.1] == dials_of(model)
+    described["decoder"]["widths"] = [4]
+    (tmp_path / "mine.json").write_text(json.dumps(described))
     with pytest.raises(colorize.ModelError, match="not a Keras model that can be loaded"):
         colorize.load()
 
@@ -199,3 +396,16 @@ def test_weights_that_lead_elsewhere_or_unpack_to_too_much_are_refused(change, m
         change(file)
     hostile = repacked(vivid, tmp_path / "hostile.keras", "model.weights.h5", weights.read_bytes())
     refused(hostile, f"its weights {message}")
+
+
+@pytest.mark.slow
+def test_loading_leaves_out_what_keras_imports_for_other_uses(vivid):
+    script = (
+        f"import sys; from colorlib import colorize; colorize.load({str(vivid)!r}); "
+        "print(sorted({'jax', 'pandas', 'matplotlib', 'sklearn', 'IPython'} & set(sys.modules))); "
+        "import pandas, matplotlib; print(pandas.DataFrame([1]).size)"
+    )
+    command = [sys.executable, "-c", script]
+    found = subprocess.run(command, cwd=DATA.parents[1], capture_output=True, text=True, check=True).stdout.split("\n")
+    expected = ["jax"] if keras.backend.backend() == "jax" else []
+    assert found[:2] == [str(expected), "1"]
