@@ -54,14 +54,10 @@ def _parser():
     parser.add_argument("--version", action="version", version=_VERSION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    command = commands.add_parser(
-        "colorize",
-        help="color photographs; each keeps its own lightness and size",
-        description="Colors photographs. The same command again goes on where it stopped and skips what is done.",
-    )
+    command = commands.add_parser("colorize", help="color photographs; each keeps its own lightness and size")
     add = command.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="a picture, or a folder of pictures")
-    add("--out", required=True, type=Path, metavar="DIR", help="where the colored pictures go")
+    add("--out", required=True, type=Path, metavar="DIR", help="for the results; run again, it skips what is done")
     add("--strength", type=_strength, metavar="S", help="0 is grey, 1 natural (default), 2 vivid")
     add("--format", choices=("jpeg", "png", "webp", "tiff"), help="of all results; else JPEG for JPEG, PNG for others")
     add("--compare", action="store_true", help="also write NAME-compare.jpg: before and after")
@@ -98,10 +94,9 @@ def _amount(text):
 
 
 def _strength(text):
-    with contextlib.suppress(argparse.ArgumentTypeError):
-        if _amount(text) <= 2:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"must be a number from 0 to 2, not {text!r}")
+    if _amount(text) > 2:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 2, not {text!r}")
+    return float(text)
 
 
 def _colorize(options):

@@ -12,7 +12,6 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -25,14 +24,6 @@ _PLACES = 3  # for pictures in work: while one is colored, others are read and w
 _PER_PLACE = 16_000_000  # pixels: a picture takes more than one place, and is alone from twice as many on
 _SHORT_SIDE = 1080  # pixels, at most, of either picture in a comparison
 _OF_ONE_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINVAL)  # other errors of a disk would come again
-
-
-class Target(NamedTuple):
-    """A file to make, below the folder of results: `file` is `asked`, or a numbered name where that is taken."""
-
-    asked: Path
-    file: Path
-    compares: bool  # before and after, in place of the colored picture
 
 
 def pictures_of(path, out):
@@ -90,9 +81,10 @@ class Album:
                     self.entries.setdefault(entry["asked"], []).append(entry)
 
     def plan(self, sources, *, suffix=None, compare=False):
-        """What is to be made of pictures [(path, path below the folder, without suffix)]: [(path, [Target, ...])].
+        """What is left to make of pictures [(path, path below the folder, without suffix)].
 
-        Without a suffix, a JPEG becomes a JPEG and all else PNG. A picture of which all is done is left out.
+        [(path, [(asked, file, is_comparison), ...])]: `file` is the path asked for, or, where it is taken, a numbered one.
+        Without a suffix, a JPEG becomes a JPEG and all else PNG.
         """
         jobs, taken = [], {_place(source) for source, _ in sources}
         for source, name in dict.fromkeys(sources):
@@ -104,10 +96,9 @@ class Album:
             if any(str(each) in self.entries for each in asked):
                 with contextlib.suppress(files.ImageError):  # which coloring it will report
                     origin = self._origin(source, files.read(source))
-            todo = {each: kind for each, kind in asked.items() if self.overwrite or not self._is_done(each, origin)}
+            todo = [each for each in asked if self.overwrite or not self._is_done(each, origin)]
             if todo:
-                targets = [Target(each, self._free(each, origin, taken), kind) for each, kind in todo.items()]
-                jobs.append((source, targets))
+                jobs.append((source, [(each, self._free(each, origin, taken), asked[each]) for each in todo]))
         return jobs
 
     def color(self, jobs, model, *, recolor=False):
@@ -116,11 +107,11 @@ class Album:
         Once nothing can be written, such as on a full disk, it says so with one picture and skips the others.
         """
         places, entrance, coloring = threading.Semaphore(_PLACES), threading.Lock(), threading.Lock()
-        stopped = threading.Event()
+        stopped = []  # by these errors
 
         def work(job):
             source, targets = job
-            if stopped.is_set():
+            if stopped:
                 return "skipped", ""
             try:
                 data = files.read(source)
@@ -137,11 +128,9 @@ class Album:
             except MemoryError:
                 return "skipped", f"{source}: too large for this computer's memory"
             except OSError as error:
-                with self.adding:
-                    remark = "" if stopped.is_set() else str(error)
-                    if error.errno not in _OF_ONE_NAME:
-                        stopped.set()
-                return "skipped", remark
+                if error.errno not in _OF_ONE_NAME:
+                    stopped.append(error)
+                return "skipped", "" if stopped and stopped[0] is not error else str(error)
 
         with ThreadPoolExecutor(_PLACES) as pool:
             try:
@@ -154,21 +143,21 @@ class Album:
         if not recolor and not colorize.is_toned_or_grey(photograph.pixels):
             return "in color already", ""
         origin = self._origin(source, data)
-        before = _small(photograph) if any(target.compares for target in targets) else None
+        before = _small(photograph) if any(is_comparison for *_, is_comparison in targets) else None
         with coloring:  # one at a time: it uses all cores by itself
             photograph.pixels = colorize.colorize(model, photograph.pixels)
-        for target in targets:
-            made = np.concatenate([before, _small(photograph)], axis=1) if target.compares else photograph
-            self._write(target, files.encode(made, target.file.suffix, self.folder / target.file), origin)
+        for asked, file, is_comparison in targets:
+            made = np.concatenate([before, _small(photograph)], axis=1) if is_comparison else photograph
+            self._write(asked, file, files.encode(made, file.suffix, self.folder / file), origin)
         return "colored", f"{source} without {photograph.lost}" if photograph.lost else ""
 
-    def _write(self, target, content, origin):
+    def _write(self, asked, file, content, origin):
         """Writes a file, which the record owns from before it is there, and has as done from after."""
-        if not self._may_write(target.asked, target.file, origin):
-            raise files.ImageError(str(self.folder / target.file), "another file was put there meanwhile")
-        entry = {"asked": str(target.asked), "file": str(target.file), **origin}
+        if not self._may_write(asked, file, origin):
+            raise files.ImageError(str(self.folder / file), "another file was put there meanwhile")
+        entry = {"asked": str(asked), "file": str(file), **origin}
         self._add(entry | {"sha256": digest(content)})
-        files.write(self.folder / target.file, content)
+        files.write(self.folder / file, content)
         self._add(entry | {"made_with": self.made_with})
 
     def _add(self, entry):

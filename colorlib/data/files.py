@@ -85,8 +85,7 @@ def load(path_or_bytes, name=None):
     """
     name = name or ("picture" if isinstance(path_or_bytes, bytes) else str(path_or_bytes))
     with _opened(path_or_bytes if isinstance(path_or_bytes, bytes) else read(path_or_bytes, name), name) as image:
-        image.load()
-        _turn_upright(image)
+        _decode(image)
         color, alpha = _color_and_alpha(image)
         return _array(_over_white(color, alpha) if alpha else color)
 
@@ -98,16 +97,15 @@ def open_photograph(data, name):
     finds the same picture in 16 bits, so not where a color profile changes it.
     """
     with _opened(data, name) as image:
-        is_deep = ";16" in str(image.tile)  # Pillow forgets it in decoding
-        lies = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)  # this, too: it turns a TIFF file by itself
-        image.load()
-        exif, dpi = image.getexif(), tuple(map(float, image.info.get("dpi", ())))[:: -1 if lies else 1]
+        is_deep, exif = ";16" in str(image.tile), image.getexif()
+        sideways = exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)  # Pillow forgets both in decoding
+        _decode(image)
+        dpi = tuple(map(float, image.info.get("dpi", ())))[:: -1 if sideways else 1]
         photograph = Photograph(None, dpi=dpi if len(dpi) == 2 and all(1 <= each < 2**16 for each in dpi) else None)
         try:
             photograph.exif = _notes(exif, photograph.dpi)
         except _DAMAGE:
             photograph.lost = "its EXIF data, which are damaged"
-        _turn_upright(image)
         if image.mode.startswith(("I", "F")):
             photograph.pixels = _grey_to_srgb(_grey(image), image.info.get("icc_profile"))
             return photograph
@@ -153,7 +151,9 @@ def _opened(data, name):
         raise ImageError(name, str(error) or type(error).__name__) from error
 
 
-def _turn_upright(image):
+def _decode(image):
+    """Decodes an image and turns it upright."""
+    image.load()
     image.getexif()  # reads it; without its bytes, exif_transpose does not write it anew, which may fail
     for place in ("exif", "Raw profile type exif"):
         image.info.pop(place, None)
