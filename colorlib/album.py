@@ -83,7 +83,7 @@ class Album:
     def plan(self, sources, *, suffix=None, compare=False):
         """What is left to make of pictures [(path, path below the folder, without suffix)].
 
-        [(path, [(asked, file, is_comparison), ...])]: `file` is the path asked for, or, where it is taken, a numbered one.
+        [(path, [(asked, file, is_comparison), ...])]: `file` is the path asked for, or a numbered one if that is taken.
         Without a suffix, a JPEG becomes a JPEG and all else PNG.
         """
         jobs, taken = [], {_place(source) for source, _ in sources}

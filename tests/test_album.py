@@ -158,11 +158,11 @@ def test_where_nothing_can_be_written_the_status_is_2(tmp_path, capsys, monkeypa
 
 
 def test_a_name_that_the_disk_does_not_take_is_skipped(tmp_path, capsys):
-    photographs(tmp_path / "album", "a.png", "b.png")
+    photographs(tmp_path / "album", *"a.png b.png c.png d.png e.png f.png g.png h.png".split())
     os.rename("album/a.png", f"album/{'a' * 250}.png")
     assert run("album") == 1
     out, error = says(capsys)
-    assert out.startswith("1 colored") and "File name too long" in error and error.count("\n") == 1
+    assert out.startswith("7 colored") and "File name too long" in error and error.count("\n") == 1
 
 
 def test_a_failed_overwriting_is_not_taken_for_done(tmp_path, capsys, monkeypatch):
@@ -215,6 +215,8 @@ def test_a_killed_run_is_gone_on_with_and_nothing_is_half_there(tmp_path, capsys
         assert_array_equal(files.load(f"out/{name}"), files.load(f"album/{name}") // 2)
     assert run("album") == 0  # the line that was cut off has spoiled none
     assert says(capsys)[0].startswith("0 colored, 40 done already")
+    assert run("album", "--overwrite") == 0
+    assert sorted(name for name in os.listdir("out") if not name.startswith(".")) == names
 
 
 # What is never replaced
@@ -303,6 +305,21 @@ def test_an_original_is_never_replaced_whatever_the_folders_and_links(tmp_path, 
     for name in ("a.png", "b.png"):
         assert contents("album")[name] == before[name]
     assert contents()["a.png"] == before["out/a.png"] or overwrite
+
+
+def test_an_original_is_not_replaced_even_if_the_record_has_it(tmp_path):
+    photographs(tmp_path / "out", "a.png")
+    before = contents()
+    entry = {
+        "asked": "a.png",
+        "file": "a.png",
+        "source": "a.png",
+        "source_sha256": "",
+        "sha256": album.digest(before["a.png"]),
+    }
+    files.write(f"out/{album.RECORD}", json.dumps(entry))
+    assert run("out/a.png", "--overwrite") == 0
+    assert sorted(contents()) == ["a-2.png", "a.png"] and contents()["a.png"] == before["a.png"]
 
 
 def test_a_file_that_comes_while_coloring_stays(tmp_path, capsys, monkeypatch):

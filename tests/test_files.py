@@ -271,6 +271,8 @@ def test_tiff_and_png_are_what_other_readers_read(picture, deep, bits, tmp_path)
     for array, photograph in ((pixels, files.Photograph(pixels)), (layered, files.Photograph(pixels, pixels[..., 0]))):
         path = files.write(tmp_path / "a.tiff", files.encode(photograph, ".tiff"))
         assert_array_equal(skimage.io.imread(path), array)
+        with Image.open(path) as image:
+            assert image.tag_v2.get(338) == (None if array is pixels else (2,))  # the fourth channel is transparency
         png = np.frombuffer(files.encode(photograph, ".png"), np.uint8)
         assert_array_equal(cv2.imdecode(png, cv2.IMREAD_UNCHANGED)[..., [2, 1, 0, 3][: array.shape[2]]], array)
 
