@@ -82,6 +82,8 @@ def test_the_dials_reach_the_model(album, model, tmp_path):
 
 def test_the_strength_reaches_the_model_and_the_other_dials_only_where_given(album, model, monkeypatch):
     turned = []
+    monkeypatch.setattr(colorize, "load", lambda path: None)
+    monkeypatch.setattr(colorize, "colorize", lambda model, picture: picture)
     monkeypatch.setattr(colorize, "set_dials", lambda model, **dials: turned.append(dials))
     for number, dials in enumerate([[], ["--strength", "2"], ["--strength", "0.5", "--gain", "3"]]):
         assert cli.main(["colorize", "album/a.png", "--out", str(number), "--model", model, *dials]) == 0
