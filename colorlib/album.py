@@ -18,7 +18,7 @@ import numpy as np
 from colorlib import colorize
 from colorlib.data import files, sets
 
-RECORD = ".colorlib.jsonl"  # among the results: a line before a file is written, with its digest, and one after
+RECORD = ".colorlib.jsonl"  # among the results: a line before each file is written, and the same, as done, after
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
 _PLACES = 3  # for pictures in work: while one is colored, others are read and written
 _PER_PLACE = 16_000_000  # pixels: a picture takes more than one place, and is alone from twice as many on
@@ -67,8 +67,8 @@ def made_with(model=None, dials=()):
 class Album:
     """A folder of results with its record. `made_with`, a JSON value, names the model and the settings.
 
-    A file is done if the record has it, made with these of a source with these bytes, and it is still there. None is
-    replaced but, with `overwrite`, one of the same source that is still as the record has it. Lock the folder.
+    A file is done if the record has it, made with these of a source with these bytes, and it is there, retouched or
+    not. None is replaced but, with `overwrite`, one of the same source that is as the record has it. Lock the folder.
     """
 
     def __init__(self, folder, made_with, *, overwrite=False):
@@ -120,7 +120,9 @@ class Album:
                     for _ in range(share):
                         places.acquire()
                 try:
-                    return self._color(source, data, targets, model, coloring, recolor)
+                    photograph, origin = files.open_photograph(data, str(source)), self._origin(source, data)
+                    del data  # which may be as large as the pixels
+                    return self._color(source, photograph, origin, targets, model, coloring, recolor)
                 finally:
                     places.release(share)
             except files.ImageError as error:
@@ -138,11 +140,9 @@ class Album:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _color(self, source, data, targets, model, coloring, recolor):
-        photograph = files.open_photograph(data, str(source))
+    def _color(self, source, photograph, origin, targets, model, coloring, recolor):
         if not recolor and not colorize.is_toned_or_grey(photograph.pixels):
             return "in color already", ""
-        origin = self._origin(source, data)
         before = _small(photograph) if any(is_comparison for *_, is_comparison in targets) else None
         with coloring:  # one at a time: it uses all cores by itself
             photograph.pixels = colorize.colorize(model, photograph.pixels)
@@ -152,13 +152,14 @@ class Album:
         return "colored", f"{source} without {photograph.lost}" if photograph.lost else ""
 
     def _write(self, asked, file, content, origin):
-        """Writes a file, which the record owns from before it is there, and has as done from after."""
+        """Writes a file. The record owns it before it is there, so that a kill in between does no harm."""
         if not self._may_write(asked, file, origin):
             raise files.ImageError(str(self.folder / file), "another file was put there meanwhile")
-        entry = {"asked": str(asked), "file": str(file), **origin}
-        self._add(entry | {"sha256": digest(content)})
+        entry = {"asked": str(asked), "file": str(file), "made_with": self.made_with, **origin}
+        entry["sha256"] = digest(content)
+        self._add(entry)
         files.write(self.folder / file, content)
-        self._add(entry | {"made_with": self.made_with})
+        self._add(entry | {"done": True})
 
     def _add(self, entry):
         with self.adding, open(self.folder / RECORD, "a", encoding="utf-8") as record:
@@ -171,9 +172,15 @@ class Album:
         return {"source": os.path.relpath(source.resolve(), self.folder.resolve()), "source_sha256": digest(data)}
 
     def _is_done(self, asked, origin):
-        made = [each for each in self.entries.get(str(asked), []) if each.get("made_with") == self.made_with]
-        made = [each for each in made if each["source_sha256"] == origin.get("source_sha256")]
-        return any((self.folder / each["file"]).exists() for each in made)
+        entries, wanted = self.entries.get(str(asked), []), (origin.get("source_sha256"), self.made_with)
+        last = {each.get("file"): each for each in entries}
+        for each in reversed(entries):
+            path = self.folder / each.get("file", "")
+            if (each.get("source_sha256"), each.get("made_with")) == wanted and path.is_file():
+                finished = each.get("done") and each is last[each["file"]]
+                if finished or digest(path.read_bytes()) == each.get("sha256"):
+                    return True
+        return False
 
     def _free(self, asked, origin, taken):
         """The path asked for, or the first of its numbered ones, that is not taken and may be written."""
@@ -188,8 +195,8 @@ class Album:
         path = self.folder / file
         if not self.overwrite or not path.is_file():
             return not os.path.lexists(path)
-        ours = [each for each in self.entries.get(str(asked), []) if each["file"] == str(file)]
-        ours = [each for each in ours if any(each[key] == value for key, value in origin.items())]
+        ours = [each for each in self.entries.get(str(asked), []) if each.get("file") == str(file)]
+        ours = [each for each in ours if any(each.get(key) == value for key, value in origin.items())]
         return digest(path.read_bytes()) in {each.get("sha256") for each in ours}
 
 

@@ -180,6 +180,50 @@ def test_a_failed_overwriting_is_not_taken_for_done(tmp_path, capsys, monkeypatc
     assert sorted(contents()) == ["a-2.png", "a.png"] and contents()["a.png"] == first["a.png"]
 
 
+def test_what_was_overwritten_with_other_dials_is_not_done_with_the_first(tmp_path, capsys):
+    photographs(tmp_path / "album", "a.png")
+    run("album")
+    first = contents()
+    run("album", "--gain", "3", "--overwrite")
+    assert run("album") == 0 and contents()["a-2.png"] == first["a.png"]
+    capsys.readouterr()
+    for dials in ([], ["--gain", "3"]):
+        assert run("album", *dials) == 0
+        assert says(capsys)[0].startswith("0 colored, 1 done already")
+
+
+@pytest.mark.parametrize("retouched", [False, True])
+def test_a_kill_between_a_picture_and_its_last_line_makes_no_second_one(tmp_path, capsys, retouched):
+    photographs(tmp_path / "album", "a.png")
+    run("album")
+    record = Path("out", album.RECORD)
+    record.write_text(record.read_text().rsplit("\n", 1)[0])
+    capsys.readouterr()
+    if retouched:
+        files.save(grey(5), "out/a.png")
+    assert run("album") == 0
+    assert says(capsys)[0].startswith("1 colored" if retouched else "0 colored, 1 done already")
+    assert sorted(contents()) == (["a-2.png", "a.png"] if retouched else ["a.png"])
+
+
+def test_a_retouched_result_is_done(tmp_path, capsys):
+    photographs(tmp_path / "album", "a.png")
+    run("album")
+    files.save(grey(5), "out/a.png")
+    capsys.readouterr()
+    assert run("album") == 0
+    assert says(capsys)[0].startswith("0 colored, 1 done already")
+
+
+def test_a_record_of_other_things_is_no_hindrance(tmp_path, capsys):
+    photographs(tmp_path / "album", "a.png")
+    files.write(f"out/{album.RECORD}", '[]\n7\n{"asked": "a.png"}\n{"asked": []}\n\x00\nnull')
+    for overwrite in ([], ["--overwrite"]):
+        assert run("album", *overwrite) == 0
+        assert says(capsys) == ("1 colored, 0 done already, 0 in color already, 0 skipped; results in out", "")
+    assert list(contents()) == ["a.png"]
+
+
 KILLED = """
 import sys, time
 from colorlib import __main__ as cli, colorize
@@ -491,7 +535,7 @@ def test_the_record_says_what_was_made_of_what(tmp_path):
     run("album", "--gain", "3")
     lines = [json.loads(line) for line in (tmp_path / "out" / album.RECORD).read_text().splitlines() if line]
     begun, done = lines
-    assert begun["sha256"] == album.digest(contents()["a.png"])
+    assert done == begun | {"done": True} and done["sha256"] == album.digest(contents()["a.png"])
     assert done["source"] == "../album/a.png" and done["file"] == "a.png"
     assert done["source_sha256"] == album.digest((tmp_path / "album" / "a.png").read_bytes())
     assert done["made_with"] == {"model": [album.digest(b"a model")], "dials": {"strength": 1.0, "gain": 3.0}}

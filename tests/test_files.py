@@ -302,6 +302,16 @@ def test_a_lying_picture_is_read_upright_with_its_resolution(picture, kind):
     assert kind == "WEBP" or photograph.dpi == pytest.approx((600, 300), abs=0.1)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_the_resolution_alone_is_kept_and_none_invented(picture, deep, suffix, bits):
+    pixels = picture if bits == 8 else deep
+    assert opened(files.encode(files.Photograph(pixels, dpi=(600, 300)), suffix)).dpi == pytest.approx(
+        (600, 300), abs=0.1
+    )
+    assert opened(files.encode(files.Photograph(pixels), suffix)).dpi is None
+
+
 def test_16_bits_are_read_upright_or_said_to_be_lost(picture, deep):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -101,7 +101,7 @@ def open_photograph(data, name):
         sideways = exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)  # Pillow forgets both in decoding
         _decode(image)
         dpi = tuple(map(float, image.info.get("dpi", ())))[:: -1 if sideways else 1]
-        photograph = Photograph(None, dpi=dpi if len(dpi) == 2 and all(1 <= each < 2**16 for each in dpi) else None)
+        photograph = Photograph(None, dpi=dpi if len(dpi) == 2 and all(1 < each < 2**16 for each in dpi) else None)
         try:
             photograph.exif = _notes(exif, photograph.dpi)
         except _DAMAGE:
@@ -273,6 +273,7 @@ def encode(picture, suffix, name="picture"):
     """
     photograph = picture if isinstance(picture, Photograph) else Photograph(np.asarray(picture))
     pixels, alpha = photograph.pixels, photograph.alpha
+    exif = photograph.exif or _notes(Image.Exif(), photograph.dpi)
     kind = Image.registered_extensions().get(suffix.lower())
     if kind not in _SAVE_OPTIONS:
         reason = f"cannot write a picture as {suffix or 'no suffix'} (known: {', '.join(_SAVE_OPTIONS)})"
@@ -289,12 +290,12 @@ def encode(picture, suffix, name="picture"):
         pixels = np.asarray(_over_white(Image.fromarray(pixels), Image.fromarray(alpha)))
     try:
         if kind == "TIFF" and pixels.ndim == 3:
-            return _tiff(pixels, photograph.exif)
+            return _tiff(pixels, exif)
         if pixels.dtype == np.uint16:
-            return _png_of_16_bits(pixels, photograph.exif, photograph.dpi)
+            return _png_of_16_bits(pixels, exif, photograph.dpi)
         options = _SAVE_OPTIONS[kind] | ({"dpi": photograph.dpi} if photograph.dpi else {})
         encoded = io.BytesIO()
-        Image.fromarray(pixels).save(encoded, kind, exif=photograph.exif or b"", **options)
+        Image.fromarray(pixels).save(encoded, kind, exif=exif or b"", **options)
         return encoded.getvalue()
     except (OSError, ValueError) as error:
         raise ImageError(str(name), f"cannot be written as {kind} ({error})") from error
@@ -308,7 +309,7 @@ def _tiff(pixels, exif):
     packed = zlib.compress(differences)
     tiff = Image.Exif()
     tiff.endian = "<"
-    tiff.update(exif or {})
+    tiff.update(exif)
     tiff.update({256: width, 257: height, 258: (8 * pixels.itemsize,) * channels, 259: 8, _PHOTOMETRIC: 2})
     tiff.update({273: 0, 277: channels, 278: height, 279: len(packed), 317: 2})  # 273: Pillow adds its own length
     if channels == 4:
