@@ -19,6 +19,11 @@ def _submodules():
     return modules | packages
 
 
+def load(path=None):
+    """Loads a colorizer, the shipped one by default: see `colorlib.colorize.load`."""
+    return importlib.import_module(f"{__name__}.colorize").load(path)
+
+
 def __getattr__(name):
     if not name.startswith("_") and name in _submodules():
         return importlib.import_module(f"{__name__}.{name}")

@@ -4,6 +4,7 @@ Exit status: 0, or 1 where some files were left out, 2 where nothing could be do
 """
 
 import argparse
+import collections
 import contextlib
 import json
 import os
@@ -12,9 +13,12 @@ from pathlib import Path
 
 import colorlib
 
+_VERSION = f"""colorlib {colorlib.__version__}
+The code is under the MIT license. The shipped weights are for research use only: see colorlib/weights/LICENSE.
+"""
 _EXAMPLES = """examples:
   colorlib colorize grandfather.jpg --out colored
-  colorlib colorize album/ --out colored --temperature 0.3 --rebalance 0.5
+  colorlib colorize album/ --out colored --strength 1.5 --compare
   colorlib evaluate predictions/ originals/ --json
   colorlib data holiday.zip
 """
@@ -47,20 +51,26 @@ def _parser():
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"colorlib {colorlib.__version__}")
+    parser.add_argument("--version", action="version", version=_VERSION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     command = commands.add_parser("colorize", help="color photographs; each keeps its own lightness and size")
-    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a picture, or a folder of pictures")
-    command.add_argument("--out", required=True, type=Path, metavar="DIR", help="where the colored pictures go")
-    command.add_argument("--model", type=Path, metavar="FILE", help="a .keras colorizer in place of the shipped one")
+    add = command.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE", help="a picture, or a folder of pictures")
+    add("--out", required=True, type=Path, metavar="DIR", help="for the results; run again, it skips what is done")
+    add("--strength", type=_strength, metavar="S", help="0 is grey, 1 natural (default), 2 vivid")
+    add("--format", choices=("jpeg", "png", "webp", "tiff"), help="of all results; else JPEG for JPEG, PNG for others")
+    add("--compare", action="store_true", help="also write NAME-compare.jpg: before and after")
+    add("--recolor", action="store_true", help="color anew what is in color already")
+    add("--overwrite", action="store_true", help="color all again; replaces earlier results and nothing else")
+    add("--model", type=Path, metavar="FILE", help="a .keras colorizer in place of the shipped one")
+    advanced = command.add_argument_group("advanced", "the dials that --strength sets")
     for dial, meaning in {
         "temperature": "1: cautious and muted; towards 0: decided and saturated",
         "rebalance": "0: the common colors; up to 1: rare ones too",
         "gain": "multiplies the predicted color; 0 is grey",
     }.items():
-        command.add_argument(f"--{dial}", type=_amount, metavar=dial[0].upper(), help=meaning)
-    command.add_argument("--vividness", "--tau", type=_amount, dest="old_rebalance", help=argparse.SUPPRESS)
+        advanced.add_argument(f"--{dial}", type=_amount, metavar=dial[0].upper(), help=meaning)
     command.set_defaults(run=_colorize)
 
     command = commands.add_parser("evaluate", help="score pictures against the true ones of the same paths")
@@ -83,45 +93,55 @@ def _amount(text):
     raise argparse.ArgumentTypeError(f"must be a number, 0 or more, not {text!r}")
 
 
+def _strength(text):
+    if _amount(text) > 2:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 2, not {text!r}")
+    return float(text)
+
+
 def _colorize(options):
-    """Colors each picture it can, reports each it cannot."""
+    """Colors each picture it can, says of each other why not, and counts them in the end."""
     from tqdm import tqdm
 
-    from colorlib import colorize
+    from colorlib import album, colorize
     from colorlib.data import files
 
-    def skip(error):
-        nonlocal skipped
-        skipped += 1
-        tqdm.write(f"colorlib: skipped {' '.join(str(error).split())}", file=sys.stderr)
+    def say(text):
+        tqdm.write(f"colorlib: {' '.join(text.split())}", file=sys.stderr)
 
-    if options.old_rebalance is not None:
-        print("colorlib: --vividness and --tau are now called --rebalance", file=sys.stderr)
-        options.rebalance = options.old_rebalance if options.rebalance is None else options.rebalance
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is a file; name a folder")
-    sources, skipped, done = [], 0, 0
+    sources, count = [], collections.Counter()
     for path in options.files:
         try:
-            sources += _pictures_of(path, options.out)
+            sources += album.pictures_of(path, options.out)
         except files.ImageError as error:
-            skip(error)
-    if sources:
-        options.out.mkdir(parents=True, exist_ok=True)
-        _import_keras_quietly()
-        model = colorize.load(options.model)
-        colorize.set_dials(model, temperature=options.temperature, rebalance=options.rebalance, gain=options.gain)
-    # No bar where nobody looks at it: in a script's log it would be noise.
-    for source, target in tqdm(_with_targets(sources, options.out), unit="picture", disable=None):
-        try:
-            colored = colorize.colorize(model, files.load(source))
-        except files.ImageError as error:
-            skip(error)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        files.save(colored, target)
-        done += 1
-    return 0 if not skipped else 1 if done else 2
+            count["skipped"] += 1
+            say(f"skipped {error}")
+    if not sources:
+        return 2
+    dials = {name: getattr(options, name) for name in ("strength", "temperature", "rebalance", "gain")}
+    dials = {name: value for name, value in dials.items() if value is not None}
+    with files.locked(options.out):
+        results = album.Album(options.out, album.made_with(options.model, dials), overwrite=options.overwrite)
+        jobs = results.plan(sources, suffix=album.SUFFIXES.get(options.format), compare=options.compare)
+        count["done already"] = len(set(sources)) - len(jobs)
+        if jobs:
+            _import_keras_quietly()
+            model = colorize.load(options.model)
+            colorize.set_dials(model, **dials)
+            outcomes = results.color(jobs, model, recolor=options.recolor)
+            # No bar where nobody looks at it: in a script's log it would be noise.
+            for outcome, remark in tqdm(outcomes, total=len(jobs), unit="picture", disable=None):
+                count[outcome] += 1
+                if remark:
+                    say(f"{outcome} {remark}")
+    if in_color := count["in color already"]:
+        are = "picture is" if in_color == 1 else "pictures are"
+        say(f"{in_color} {are} in color already, skipped: --recolor colors them anew")
+    kinds = ("colored", "done already", "in color already", "skipped")
+    print(f"{', '.join(f'{count[kind]} {kind}' for kind in kinds)}; results in {options.out}")
+    return 0 if not count["skipped"] else 1 if any(count[kind] for kind in kinds[:3]) else 2
 
 
 def _evaluate(options):
@@ -148,9 +168,10 @@ def _pairs(predicted, truth):
 
     That one raises ValueError unless both folders have exactly one picture there, readable.
     """
+    from colorlib import album
     from colorlib.data import files
 
-    sides = [(predicted, _below(predicted, truth)), (truth, _below(truth, predicted))]
+    sides = [(predicted, album.below(predicted, truth)), (truth, album.below(truth, predicted))]
 
     def load(name):
         for folder, found in sides:
@@ -159,21 +180,6 @@ def _pairs(predicted, truth):
         return [files.load(found[name][0]) for _, found in sides]
 
     return sorted({name for _, found in sides for name in found}), load
-
-
-def _below(folder, other):
-    """{path below the folder, without suffix: its pictures}, sorted; none of `other`, where that lies in the folder."""
-    from colorlib.data import files, sets
-
-    left_out = other.resolve() if folder.resolve() in other.resolve().parents else None
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        below = path.relative_to(folder)
-        if sets.is_picture(str(below)) and path.is_file() and left_out not in path.resolve().parents:
-            found.setdefault(below.with_suffix("").as_posix(), []).append(path)
-    if not found:
-        raise files.ImageError(str(folder), "no such file, or no picture in this folder")
-    return found
 
 
 def _data(options):
@@ -195,29 +201,6 @@ def _report(what, reasons):
         print(f"colorlib: {what} {' '.join(reason.split())}", file=sys.stderr)
     if len(reasons) > 10:
         print(f"colorlib: and {len(reasons) - 10} more", file=sys.stderr)
-
-
-def _pictures_of(path, out):
-    """The pictures that a FILE argument means: [(path, path below --out without its suffix)]. Raises ImageError."""
-    if path.is_file():
-        return [(path, Path(path.stem))]
-    if out.resolve() == path.resolve():
-        raise ValueError(f"--out {out} is the folder that is read; name another")
-    return [(each, Path(name)) for name, found in _below(path, out).items() for each in found]
-
-
-def _with_targets(sources, out):
-    """[(picture, where it goes)]: a JPEG for a JPEG, else PNG; no two the same and none of the pictures themselves."""
-    taken = {os.path.realpath(source).casefold() for source, _ in sources}
-    pairs = []
-    for source, below in sources:
-        suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe") else ".png"
-        target, number = out / below.with_name(below.name + suffix), 2
-        while os.path.realpath(target).casefold() in taken:
-            target, number = out / below.with_name(f"{below.name}-{number}{suffix}"), number + 1
-        taken.add(os.path.realpath(target).casefold())
-        pairs.append((source, target))
-    return pairs
 
 
 def _import_keras_quietly():

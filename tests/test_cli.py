@@ -2,12 +2,12 @@
 
 import json
 import re
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+import colorlib
 from colorlib import __main__ as cli
 from colorlib import colorize, models
 from colorlib.data import files
@@ -19,6 +19,12 @@ def model(tmp_path_factory):
     keras.utils.set_random_seed(0)
     models.vivid_colorizer(None, widths=(8, 8, 8, 8)).save(path)
     return str(path)
+
+
+@pytest.fixture(autouse=True)
+def all_are_grey(monkeypatch):
+    """What is in color is not the question here."""
+    monkeypatch.setattr(colorize, "is_toned_or_grey", lambda picture: True, raising=False)
 
 
 @pytest.fixture
@@ -36,7 +42,9 @@ def album(tmp_path, monkeypatch):
 
 
 def written(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """Paths below a folder, without the record."""
+    paths = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in paths if path != ".colorlib.jsonl")
 
 
 def test_a_folder_is_colored_and_the_broken_file_reported(album, model, capsys, tmp_path):
@@ -60,12 +68,6 @@ def test_the_input_is_never_overwritten_and_twins_get_numbers(album, model):
     assert (album / "a-2.png").is_file() and (album / "a-3.png").is_file()
 
 
-def test_letters_of_another_case_are_the_same_file_on_some_disks(tmp_path):
-    sources = [tmp_path / "x" / "A.png", tmp_path / "y" / "a.png"]
-    pairs = cli._with_targets([(source, Path(source.stem)) for source in sources], tmp_path / "out")
-    assert [target.name for _, target in pairs] == ["A.png", "a-2.png"]
-
-
 def test_the_dials_reach_the_model(album, model, tmp_path):
     assert cli.main(["colorize", "album/a.png", "--out", "grey", "--model", model, "--gain", "0"]) == 0
     assert cli.main(["colorize", "album/a.png", "--out", "plain", "--model", model]) == 0
@@ -78,13 +80,63 @@ def test_the_dials_reach_the_model(album, model, tmp_path):
     assert np.abs(sharp - plain).max() > 10
 
 
-@pytest.mark.parametrize("name", ["--vividness", "--tau"])
-def test_the_old_names_of_a_dial_still_turn_it(name, album, model, capsys, monkeypatch):
-    turned = {}
-    monkeypatch.setattr(colorize, "set_dials", lambda model, **dials: turned.update(dials))
-    assert cli.main(["colorize", "album/a.png", "--out", "colored", "--model", model, name, "0.5"]) == 0
-    assert turned == {"temperature": None, "rebalance": 0.5, "gain": None}
-    assert capsys.readouterr().err == "colorlib: --vividness and --tau are now called --rebalance\n"
+def test_the_strength_reaches_the_model_and_the_other_dials_only_where_given(album, model, monkeypatch):
+    turned = []
+    monkeypatch.setattr(colorize, "load", lambda path: None)
+    monkeypatch.setattr(colorize, "colorize", lambda model, picture: picture)
+    monkeypatch.setattr(colorize, "set_dials", lambda model, **dials: turned.append(dials))
+    for number, dials in enumerate([[], ["--strength", "2"], ["--strength", "0.5", "--gain", "3"]]):
+        assert cli.main(["colorize", "album/a.png", "--out", str(number), "--model", model, *dials]) == 0
+    assert turned == [{}, {"strength": 2.0}, {"strength": 0.5, "gain": 3.0}]
+
+
+def test_the_shipped_model_is_loaded_by_default(album, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(colorize, "load", lambda path=None: loaded.append(path) or colorlib.load)
+    monkeypatch.setattr(colorize, "colorize", lambda model, picture: picture)
+    monkeypatch.setattr(colorize, "set_dials", lambda model: None)
+    assert cli.main(["colorize", "album/a.png", "--out", "colored"]) == 0
+    colorlib.load()
+    colorlib.load("my.keras")
+    assert loaded == [None, None, "my.keras"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 321, 3), (321, 3, 3)])
+def test_the_smallest_and_narrowest_pictures_are_colored(album, model, shape):
+    files.save(np.full(shape, 90, np.uint8), album / "small.png")
+    assert cli.main(["colorize", "album/small.png", "--out", "colored", "--compare", "--model", model]) == 0
+    assert files.load("colored/small.png").shape == shape
+    assert files.load("colored/small-compare.jpg").shape == (shape[0], 2 * shape[1], 3)
+
+
+def bad_model(kind, path):
+    """A file that is no colorizer: a text, a model that maps other things, or one whose training has diverged."""
+    if kind == "text":
+        path.write_text("no model")
+        return "not a Keras model"
+    inputs = keras.Input((None, None, 3 if kind == "foreign" else 1))
+    other = keras.Model(inputs, keras.layers.Conv2D(2, 1)(inputs))
+    if kind == "nan":
+        other.set_weights([np.full_like(weight, np.nan) for weight in other.get_weights()])
+    other.save(path)
+    return "not a colorizer" if kind == "foreign" else "no finite numbers"
+
+
+@pytest.mark.parametrize("kind", ["text", "foreign", "nan"])
+def test_a_model_that_cannot_be_used_is_one_line_and_nothing_is_written(album, capsys, tmp_path, kind):
+    reason = bad_model(kind, tmp_path / "bad.keras")
+    assert cli.main(["colorize", "album", "--out", "colored", "--model", "bad.keras"]) == 2
+    error = capsys.readouterr().err
+    assert "bad.keras" in error and reason in error and error.count("\n") == 1
+    assert written(tmp_path / "colored") == []
+
+
+def test_the_version_says_what_the_weights_are_for(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0 and out.startswith(f"colorlib {colorlib.__version__}\n")
+    assert out.count("research use") == 1 and "colorlib/weights/LICENSE" in out
 
 
 @pytest.mark.parametrize(
@@ -118,6 +170,12 @@ def test_ctrl_c_is_one_line_and_status_130(album, model, capsys, monkeypatch):
         (["colorise"], "invalid choice: 'colorise'"),
         (["colorize", "a.jpg"], "the following arguments are required: --out"),
         (["colorize", "a.jpg", "--out", "b", "--gain", "nan"], "--gain: must be a number, 0 or more, not 'nan'"),
+        (
+            ["colorize", "a.jpg", "--out", "b", "--strength", "2.1"],
+            "--strength: must be a number from 0 to 2, not '2.1'",
+        ),
+        (["colorize", "a.jpg", "--out", "b", "--strength", "-1"], "--strength: must be a number, 0 or more, not '-1'"),
+        (["colorize", "a.jpg", "--out", "b", "--format", "gif"], "argument --format: invalid choice: 'gif'"),
     ],
 )
 def test_wrong_arguments_are_one_line_and_status_2(capsys, arguments, message):

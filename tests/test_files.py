@@ -9,8 +9,10 @@ import sys
 import threading
 import zlib
 
+import cv2
 import numpy as np
 import pytest
+import skimage.io
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageCms
 
@@ -206,6 +208,218 @@ def test_a_decompression_bomb_is_refused_with_its_size(side):
     data = png_of([(b"IHDR", head), (b"IDAT", rows), (b"IEND", b"")])
     with pytest.raises(files.ImageError, match="^bomb: .*(169,000,000|400000000) pixels"):
         files.load(data, name="bomb")
+
+
+# Photographs: pixels with what belongs to them
+
+
+def notes():
+    """EXIF data with what belongs to the photograph, and with what belongs to its file only."""
+    exif = Image.Exif()
+    exif.update({0x0112: 6, 0x010E: "Großmutter".encode(), 0x0132: "1932:05:01 12:00:00", 0x0100: 7, 0x0111: 99})
+    exif[0x8769] = {0x9003: "1932:05:01 11:00:00", 0xA001: 65535, 0xA002: 7}
+    exif[0x8825] = {1: "N", 2: (47.0, 22.0, 0.0)}
+    return exif
+
+
+def opened(content):
+    return files.open_photograph(content, "picture")
+
+
+def gray_gamma(gamma):
+    """An ICC profile for grey pixels: L = v ** gamma."""
+    curve = struct.pack(">4sIIH2x", b"curv", 0, 1, round(gamma * 256))
+    white = struct.pack(">4sIiii", b"XYZ ", 0, 63190, 65536, 54061)
+    tags = struct.pack(">I4sII4sII", 2, b"wtpt", 156, len(white), b"kTRC", 156 + len(white), len(curve))
+    size = 128 + len(tags) + len(white) + len(curve)
+    head = struct.pack(">I4xI4s4s4s12x4s", size, 0x02400000, b"mntr", b"GRAY", b"XYZ ", b"acsp")
+    head = head.ljust(68, b"\0") + struct.pack(">iii", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + tags + white + curve
+
+
+@pytest.fixture(scope="module")
+def deep(picture):
+    """The picture in 16 bits, the lower eight of which are not the upper ones."""
+    return picture * np.uint16(256) + np.random.default_rng(0).integers(0, 256, picture.shape, dtype=np.uint16)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg"])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("with_alpha", [False, True])
+def test_each_format_keeps_what_it_can(picture, deep, suffix, bits, with_alpha):
+    pixels = picture if bits == 8 else deep
+    alpha = np.tile(np.linspace(1, 2**bits - 1, 64).astype(pixels.dtype), (48, 1)) if with_alpha else None
+    source = opened(encoded(picture, "JPEG", exif=notes(), dpi=(300, 600)))
+    kept = opened(files.encode(files.Photograph(pixels, alpha, source.exif, (600, 300)), suffix))
+    exact, layered = suffix in (".png", ".tif"), suffix != ".jpg" and with_alpha
+    assert kept.pixels.dtype == (pixels.dtype if exact else np.uint8) and not kept.lost
+    if exact:
+        assert_array_equal(kept.pixels, pixels)
+    elif not with_alpha:
+        assert np.abs(kept.pixels.astype(int) - picture).mean() < 2.5
+    if not layered:
+        assert kept.alpha is None
+    else:
+        assert_array_equal(kept.alpha, alpha if exact or bits == 8 else alpha >> 8)
+    assert kept.exif and kept.dpi == pytest.approx((600, 300), abs=0.1) or suffix == ".webp"
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_tiff_and_png_are_what_other_readers_read(picture, deep, bits, tmp_path):
+    pixels = picture if bits == 8 else deep
+    layered = np.dstack([pixels, pixels[..., 0]])
+    for array, photograph in ((pixels, files.Photograph(pixels)), (layered, files.Photograph(pixels, pixels[..., 0]))):
+        path = files.write(tmp_path / "a.tiff", files.encode(photograph, ".tiff"))
+        assert_array_equal(skimage.io.imread(path), array)
+        with Image.open(path) as image:
+            assert image.tag_v2.get(338) == (None if array is pixels else (2,))  # the fourth channel is transparency
+        png = np.frombuffer(files.encode(photograph, ".png"), np.uint8)
+        assert_array_equal(cv2.imdecode(png, cv2.IMREAD_UNCHANGED)[..., [2, 1, 0, 3][: array.shape[2]]], array)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_notes_are_kept_if_they_are_of_the_photograph(picture, deep, suffix, bits):
+    source = opened(encoded(picture, "JPEG", exif=notes(), dpi=(300, 600)))
+    assert source.pixels.shape == (64, 48, 3) and source.dpi == (600, 300)  # it was lying
+    source.pixels = picture if bits == 8 else deep
+    with Image.open(io.BytesIO(files.encode(source, suffix))) as image:
+        exif = image.getexif()
+        assert exif[0x010E].encode("latin-1").decode() == "Großmutter" and exif[0x0132] == "1932:05:01 12:00:00"
+        assert exif.get(0x0112, 1) == 1 and exif.get(0x0100, 64) == 64 and (exif[0x011A], exif[0x011B]) == (600, 300)
+        assert exif.get_ifd(0x8769) == {0x9003: "1932:05:01 11:00:00"}
+        assert exif.get_ifd(0x8825) == {1: "N", 2: (47.0, 22.0, 0.0)}
+        assert "icc_profile" not in image.info
+        assert suffix == ".webp" or np.allclose(image.info["dpi"], (600, 300), atol=0.1)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "WEBP"])
+def test_a_lying_picture_is_read_upright_with_its_resolution(picture, kind):
+    exif, quality = Image.Exif(), {} if kind in ("PNG", "TIFF") else {"quality": 95}
+    exif[0x0112] = 6
+    photograph = opened(encoded(np.ascontiguousarray(np.rot90(picture)), kind, exif=exif, dpi=(300, 600), **quality))
+    assert np.abs(photograph.pixels.astype(int) - picture).mean() < 2.5
+    assert kind == "WEBP" or photograph.dpi == pytest.approx((600, 300), abs=0.1)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_the_resolution_alone_is_kept_and_none_invented(picture, deep, suffix, bits):
+    pixels = picture if bits == 8 else deep
+    assert opened(files.encode(files.Photograph(pixels, dpi=(600, 300)), suffix)).dpi == pytest.approx(
+        (600, 300), abs=0.1
+    )
+    assert opened(files.encode(files.Photograph(pixels), suffix)).dpi is None
+
+
+def test_16_bits_are_read_upright_or_said_to_be_lost(picture, deep):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = files.Photograph(np.ascontiguousarray(np.rot90(deep)), exif=exif)
+    photograph = opened(files.encode(lying, ".tif"))
+    assert_array_equal(photograph.pixels, deep)
+    photograph = opened(files.encode(lying, ".png"))
+    assert_array_equal(photograph.pixels, deep >> 8)
+    assert "lower 8 of 16 bits" in photograph.lost
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_grey_of_16_bits_is_kept_under_its_profile_too(kind):
+    ramp = np.arange(0, 65536, 16, dtype=np.uint16).reshape(32, 128)
+    assert_array_equal(opened(encoded(ramp, kind)).pixels, grey(ramp))
+    linear = opened(encoded(ramp, kind, icc_profile=gray_gamma(1.0)))
+    share = ramp / 65535
+    srgb = 65535 * np.where(share <= 0.0031308, 12.92 * share, 1.055 * share ** (1 / 2.4) - 0.055)
+    lit = ramp > 65535 * 0.06  # straight lines over 5 of 255 levels; in the darkest shadows the curve bends
+    assert np.abs(linear.pixels[..., 0] - srgb)[lit].max() < 1.5 * 257
+    steps = np.diff(linear.pixels[..., 0].ravel().astype(int))
+    assert steps.min() >= 0 and (steps > 0).mean() > 0.99 and steps[600:].max() < 64  # no bands of 8 bits, 257 wide
+    close = opened(encoded(ramp, kind, icc_profile=gray_gamma(2.2)))
+    assert_allclose(close.pixels >> 8, files.load(encoded(ramp, kind, icc_profile=gray_gamma(2.2))), atol=2)
+
+
+def test_float_grey_has_16_bits(luma):
+    values = np.linspace(0, 1, 48 * 64, dtype=np.float32).reshape(48, 64)
+    photograph = opened(encoded(values, "TIFF"))
+    assert_allclose(photograph.pixels, grey(values) * 65535.0, atol=0.51)
+
+
+def with_profile(png, profile):
+    chunk = b"iCCP" + b"p\0\0" + zlib.compress(profile)
+    return png[:33] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[33:]
+
+
+def test_color_of_16_bits_is_kept_in_srgb_alone(picture, deep):
+    png = files.encode(files.Photograph(deep), ".png")
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert_array_equal(opened(with_profile(png, srgb)).pixels, deep)
+    swapped = opened(with_profile(png, swapped_profile()))
+    assert_allclose(swapped.pixels.astype(int), picture[..., [1, 0, 2]], atol=1)
+    assert swapped.pixels.dtype == np.uint8 and "lower 8 of 16 bits" in swapped.lost
+
+
+def test_what_is_wholly_transparent_is_white(picture, deep):
+    for pixels in (picture, deep):
+        alpha = np.full(pixels.shape[:2], np.iinfo(pixels.dtype).max)
+        alpha[:20] = 0
+        photograph = opened(files.encode(files.Photograph(pixels, alpha.astype(pixels.dtype)), ".png"))
+        assert (photograph.pixels[:20] == np.iinfo(pixels.dtype).max).all()
+        assert_array_equal(photograph.pixels[20:], pixels[20:])
+
+
+def test_transparency_goes_over_white_where_the_format_lacks_it(picture):
+    alpha = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
+    photograph = opened(encoded(np.dstack([picture, alpha])))
+    assert_array_equal(files.load(files.encode(photograph, ".bmp")), files.load(encoded(np.dstack([picture, alpha]))))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damaged_notes_do_not_keep_a_picture_from_being_read(picture):
+    content = encoded(picture, exif=notes())
+    start = content.index(b"eXIf")
+    size = struct.unpack(">I", content[start - 4 : start])[0]
+    body = b"eXIf" + b"MM\0*\0\0\0\x08\xff\xff" + bytes(size - 10)
+    damaged = content[:start] + body + struct.pack(">I", zlib.crc32(body)) + content[start + 8 + size :]
+    assert_array_equal(opened(damaged).pixels, picture)
+
+
+def test_notes_that_cannot_be_written_are_said_to_be_lost(picture, monkeypatch):
+    def fails(*_):
+        raise struct.error("argument out of range")
+
+    monkeypatch.setattr(files, "_notes", fails)
+    photograph = opened(encoded(picture, exif=notes()))
+    assert photograph.lost == "its EXIF data, which are damaged" and not photograph.exif
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damaged_photographs_are_read_or_refused_without_a_word_of_opencv(picture, deep, capfd):
+    rng = np.random.default_rng(0)
+    photograph = files.Photograph(deep, exif=opened(encoded(picture, exif=notes())).exif)
+    for suffix in (".png", ".tif"):
+        whole = np.frombuffer(files.encode(photograph, suffix), np.uint8)
+        for number in range(80):
+            data = whole.copy()
+            data[rng.integers(0, len(data) if number % 2 else 400, 5)] = rng.integers(0, 256, 5)
+            try:
+                assert opened(data.tobytes()).pixels.ndim == 3
+            except files.ImageError as error:
+                assert error.reason
+    assert "cv" not in capfd.readouterr().err
+
+
+def test_pixels_are_counted_by_the_header(picture):
+    content = encoded(picture)
+    assert files.count_pixels(content[:60], "cut") == 48 * 64
+    with pytest.raises(files.ImageError, match="^text: not a picture"):
+        files.count_pixels(b"dear diary", "text")
+
+
+def test_a_format_that_does_not_hold_so_many_pixels_is_named():
+    with pytest.raises(files.ImageError, match=r"^wide\.webp: cannot be written as WEBP"):
+        files.encode(np.zeros((2, 20_000, 3), np.uint8), ".webp", "wide.webp")
+    with pytest.raises(files.ImageError, match=r"^wide\.jpg: cannot be written as JPEG"):
+        files.encode(np.zeros((1, 70_000, 3), np.uint8), ".jpg", "wide.jpg")
 
 
 # Writing and resizing

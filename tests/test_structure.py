@@ -18,6 +18,7 @@ LAYERS = (
     {"training", "scoring"},
     {"decoding"},
     {"colorize", "plots"},
+    {"album"},
     {"__main__", "weights"},
 )
 LEVELS = {module: level for level, modules in enumerate(LAYERS) for module in modules}
