@@ -206,11 +206,13 @@ def _report(what, reasons):
 def _import_keras_quietly():
     """TensorFlow writes to file descriptor 2 while it is imported, before any of its settings apply."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # from then on: not even that there is no GPU
+    from colorlib import colorize
+
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        import keras  # noqa: F401
+        colorize.import_keras()
     finally:
         os.dup2(kept, 2)
         os.close(kept)

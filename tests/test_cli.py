@@ -17,7 +17,7 @@ from colorlib.data import files
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "small.keras"
     keras.utils.set_random_seed(0)
-    models.vivid_colorizer(None, widths=(8, 8, 8, 8)).save(path)
+    models.vivid_colorizer(models.small_backbone(None, widths=(8, 8, 8, 8)), widths=()).save(path)
     return str(path)
 
 
