@@ -16,8 +16,8 @@ from PIL import Image
 from skimage import data
 
 from colorlib import color, colorize, models
-from colorlib.models import backbones
 from colorlib.data import files
+from colorlib.models import backbones
 
 DATA = Path(__file__).parent / "data"
 GALLERY = Path(__file__).parents[1] / "data" / "gallery"
