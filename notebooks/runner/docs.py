@@ -83,6 +83,11 @@ NOTEBOOKS = {  # title, question, answer
         "Which colorizer is best, and which claims hold?",
         "It depends on the score. Read all columns together.",
     ),
+    "12_the_colorizer": (
+        "The colorizer",
+        "What does it take to color an old photograph?",
+        "A network that knows things, much practice, and restraint where it does not know.",
+    ),
 }
 
 
