@@ -71,7 +71,7 @@ test-fast: $(INSTALLED) ## Run the fast tests (under 2 minutes on 2 cores)
 
 test-jax: $(INSTALLED) ## The tests of models, losses, decoding and colorize, with Keras on JAX
 	$(PIP) -q -e ".[jax]"
-	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow" tests/test_models.py tests/test_losses.py tests/test_decoding.py tests/test_colorize.py
+	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow" tests/test_models.py tests/test_losses.py tests/test_decoding.py tests/test_colorize.py tests/test_aging.py
 
 colab-check: ## Notebooks 01 and 09 as Colab runs them, and the fast tests, on Colab's Python 3.13 and versions
 	@test -x .venv-colab/bin/python || "$(or $(PYTHON),python3.13)" -m venv .venv-colab || \

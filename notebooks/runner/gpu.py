@@ -24,14 +24,14 @@ from colorlib import color, training
 from colorlib.models import aging, backbones, losses, vivid
 from colorlib.scoring import scores
 
-DATA = Path(os.environ.get("ARRAYS", "/tmp/arrays"))
-OUT = Path(os.environ.get("RESULTS", "/tmp/results"))
+DATA = Path(os.environ.get("ARRAYS", "data/gpu/arrays"))
+OUT = Path(os.environ.get("RESULTS", "data/gpu/results"))
 TAPS = ["stride_4", "stride_8", "stride_16", "stride_32"]
 SETS = ("faces", "flowers", "landscapes", "varied", "more")
 LEAST_RATIO = {"varied": 0.7, "more": 0.7}
 STRETCH = int(os.environ.get("STRETCH", 50))
 BATCH, RATE = int(os.environ.get("BATCH", 64)), 1.5e-3
-WORKERS, JOBS, PROBES = 6, os.environ.get("JOBS"), Path(os.environ.get("PROBES", "/tmp/probe/probe.jsonl"))
+WORKERS, JOBS, PROBES = 6, os.environ.get("JOBS"), Path(os.environ.get("PROBES", "data/gpu/probe.jsonl"))
 DEAR = ("wider decoder", "bins at stride 2")  # which take longer, too
 SETTINGS = [
     (t, r, g) for t in (1.0, 0.6, 0.38, 0.25, 0.15) for r in (0.0, 0.1, 0.15, 0.2, 0.3, 0.4) for g in (1.0, 1.1)
@@ -219,7 +219,7 @@ class Run:
             self.compiled[size] = jax.jit(lambda *given, size=size: self._steps(*given, size), donate_argnums=0)
             for again in range(2):
                 copy = jax.tree.map(jnp.copy, self.state)
-                with open("/tmp/timing", "w") as lock:
+                with open(OUT / "timing", "w") as lock:
                     if again:
                         fcntl.flock(lock, fcntl.LOCK_EX)
                     start = time.time()
