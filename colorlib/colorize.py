@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +18,6 @@ _LONGEST = 2  # times the short side; a longer strip is shown to the model in wi
 _VIEW = 4  # times the model's scale: enough to find the mat around a photograph
 _MAT = 4  # L*: so much does a plain mat differ from itself in a scan, but for 5 % of its pixels
 _BLOCK = 2**16  # pixels at a time in the full size: what fits a processor's cache is converted twice as fast
-_NEEDLESS = {"jax", "sklearn", "pandas", "matplotlib", "IPython"}  # loaded with Keras: 230 MB and 2 seconds
 
 
 class ModelError(ValueError):
@@ -50,7 +48,6 @@ def load(path=None):
 
 def _open(path):
     """The model of a file, with its two settings."""
-    import_keras()
     from colorlib import models
     from colorlib.models import backbones, foreign
 
@@ -68,19 +65,6 @@ def _open(path):
             model.settings = {"natural": natural, "vivid": report.get("vivid") or natural | {"gain": 1.5}}
             set_dials(model, **natural)
     return model
-
-
-def import_keras():
-    """Imports Keras, unless it is, without what it and TensorFlow load along for other uses, such as DataFrames."""
-    file = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"), "keras.json")
-    backend = os.environ.get("KERAS_BACKEND", "") + (file.read_text(encoding="utf-8") if file.is_file() else "")
-    hidden = _NEEDLESS - sys.modules.keys() - ({"jax"} if "jax" in backend else set())
-    sys.modules.update(dict.fromkeys(hidden))  # None stands for a package that is not installed
-    try:
-        import keras  # noqa: F401
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 def set_dials(model, *, strength=None, temperature=None, rebalance=None, gain=None):

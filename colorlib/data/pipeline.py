@@ -76,10 +76,10 @@ def steps_per_epoch(pictures, batch_size):
     return len(pictures) // batch_size
 
 
-def flip_and_crop(lab, seed):
-    """Flips half of the pictures and enlarges a random square of 72-100 % of the side. (B, S, S, 3) -> the same."""
+def flip_and_crop(lab, seed, *, least=0.72):
+    """Flips half of the pictures and enlarges a random square of `least` to all of the side. (B, S, S, 3), kept."""
     flip, share, top, left = tf.unstack(tf.random.stateless_uniform((4, lab.shape[0]), seed))
-    share = 1 - 0.28 * share
+    share = 1 - (1 - least) * share
     top, left = top * (1 - share), left * (1 - share)
     ends = tf.where(flip < 0.5, [left, left + share], [left + share, left])  # from right to left: flipped
     boxes = tf.stack([top, ends[0], top + share, ends[1]], -1)
@@ -122,7 +122,7 @@ def albumentations(transform):
 
 def batches(
     pictures, *, batch_size, training=False, seed=0, first_epoch=0, steps=None, shuffle=True,
-    often=None, augment=flip_and_crop, features=None,
+    augment=flip_and_crop, features=None,
 ):  # fmt: skip
     """Batches of (lightness, ab), float32 (B, S, S, 1) and (B, S, S, 2) in [-1, 1], of what `load` returned.
 
@@ -131,7 +131,6 @@ def batches(
     Training: without end, so `fit` needs `steps_per_epoch`. Each epoch is shuffled anew (with `shuffle`) and drops its
     incomplete last batch; `augment`, (lab (B, S, S, 3), seed (2,)) -> lab, moves its pictures, None does not.
     `first_epoch` resumes. `steps` makes an epoch of that many batches, of fewer pictures or of each several times.
-    `often`, integers (N,), shows each picture so many times before it begins anew: small sets beside large ones.
 
     Raises ValueError for fewer training pictures than a batch, features of another number of pictures, features
     together with an augmentation, and an `augment` that is no function.
@@ -165,14 +164,13 @@ def batches(
     if not training:
         in_order = tf.data.Dataset.range(len(pictures)).batch(batch_size)
         return in_order.map(lambda indices: batch(indices, 0, 0), **_PARALLEL).prefetch(2).with_options(_OPTIONS)
-    shown = np.repeat(np.arange(len(pictures)), 1 if often is None else often)
-    whole = steps_per_epoch(shown, batch_size)
-    rounds = math.ceil((steps or whole) / whole)  # in each, every picture is shown once, or as often as asked
+    whole = steps_per_epoch(pictures, batch_size)
+    rounds = math.ceil((steps or whole) / whole)  # in each, every picture is shown once
 
     def order(epoch):
-        shape = (rounds, len(shown))
+        shape = (rounds, len(pictures))
         chance = tf.random.stateless_uniform(shape, [seed, epoch]) if shuffle else tf.zeros(shape)
-        indices = tf.gather(shown, tf.argsort(chance, stable=True)[:, : whole * batch_size])
+        indices = tf.argsort(chance, stable=True)[:, : whole * batch_size]
         indices = tf.reshape(indices, (-1, batch_size))[: steps or whole]
         return tf.data.Dataset.from_tensor_slices((indices, tf.repeat(epoch, len(indices)), tf.range(len(indices))))
 

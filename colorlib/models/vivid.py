@@ -182,14 +182,14 @@ def _decoder(backbone, widths, dropout=0.0):
         raise ValueError(f"{len(maps)} maps of the backbone need {len(maps) - 1} widths of the decoder, not {widths}")
     x = maps[-1]
     for i, (skip, width) in enumerate(zip(reversed(maps[:-1]), widths, strict=True)):
-        usual = {"padding": "same", "kernel_initializer": "he_normal"}
         x = layers.Concatenate()([Enlarge(2)(x), skip])
-        x = layers.SpatialDropout2D(dropout)(x) if dropout else x
-        x = layers.Conv2D(width, 1, activation="relu", name=f"decoder_{i}_join", **usual)(x)
-        y = layers.Conv2D(width, 3, activation="relu", name=f"decoder_{i}_first", **usual)(x)
+        x = layers.SpatialDropout2D(dropout)(x)
+        x = layers.Conv2D(width, 1, activation="relu", kernel_initializer="he_normal", name=f"decoder_{i}_join")(x)
+        y = layers.Conv2D(
+            width, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=f"decoder_{i}_first"
+        )(x)
         # A branch that starts at zero trains soundly without normalization.
-        usual["kernel_initializer"] = "zeros"
-        y = layers.Conv2D(width, 3, name=f"decoder_{i}_second", **usual)(y)
+        y = layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"decoder_{i}_second")(y)
         x = layers.ReLU()(layers.Add()([x, y]))
     side = backbone.input_shape[1] or 64  # any that the strides divide
     finest = keras.tree.flatten(backbone.compute_output_spec(keras.KerasTensor((1, side, side, 1))))[0]

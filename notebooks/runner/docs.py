@@ -86,7 +86,7 @@ NOTEBOOKS = {  # title, question, answer
     "12_the_colorizer": (
         "The colorizer",
         "What does it take to color an old photograph?",
-        "A network that knows things, much practice, and restraint where it does not know.",
+        "A pretrained network, many photographs, and caution in choosing colors.",
     ),
 }
 
@@ -262,11 +262,12 @@ def shipped_beside():
 def training_of_shipped():
     """How large the shipped colorizer is and how it was trained, in one line."""
     card, pictures = _shipped(), _shipped_rows()["train"].drop("kodak").sum()
+    stages = ", then ".join(f"{stage['minutes'] / 60:.1f} hours on {stage['hardware']}" for stage in card["training"])
     natural, vivid = (", ".join(f"{name} {value:g}" for name, value in card[of].items()) for of in ("dials", "vivid"))
     return (
         f"{card['parameters']:,} parameters in {colorize.WEIGHTS.stat().st_size / 1e6:.1f} MB; it sees pictures with a "
-        f"short side of {colorize.SHORT_SIDE} pixels; {pictures:,.0f} training pictures; {card['minutes'] / 60:.1f} "
-        f"hours on {card['hardware']}; dials chosen on validation: {natural}; for vivid color: {vivid}."
+        f"short side of {colorize.SHORT_SIDE} pixels; {pictures:,.0f} training pictures; {stages}"
+        f"; dials chosen on validation: {natural}; for vivid color: {vivid}."
     )
 
 
