@@ -262,7 +262,7 @@ def shipped_beside():
 def training_of_shipped():
     """How large the shipped colorizer is and how it was trained, in one line."""
     card, pictures = _shipped(), _shipped_rows()["train"].drop("kodak").sum()
-    stages = ", then ".join(f"{stage['minutes'] / 60:.1f} hours on {stage['hardware']}" for stage in card["training"])
+    stages = ", then ".join(f"{stage['minutes']:.0f} minutes on {stage['hardware']}" for stage in card["training"])
     natural, vivid = (", ".join(f"{name} {value:g}" for name, value in card[of].items()) for of in ("dials", "vivid"))
     return (
         f"{card['parameters']:,} parameters in {colorize.WEIGHTS.stat().st_size / 1e6:.1f} MB; it sees pictures with a "
