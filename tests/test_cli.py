@@ -1,7 +1,10 @@
 """The command line: what it writes, what it says, and its exit status."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -225,3 +228,15 @@ def test_data_says_what_it_made(album, capsys, tmp_path):
     counts, folder = out.splitlines()
     assert re.fullmatch(r"3 pictures \(\d train, \d validation, \d test\), 1 rejected", counts)
     assert len(list((tmp_path / folder / "pictures").iterdir())) == 3
+
+
+@pytest.mark.slow
+def test_the_command_line_leaves_out_what_keras_imports_for_other_uses():
+    script = (
+        "import sys; from colorlib import __main__; __main__._import_keras_quietly(); "
+        "print(sorted({'jax', 'pandas', 'matplotlib', 'sklearn', 'IPython'} & set(sys.modules))); "
+        "import pandas, matplotlib; print(pandas.DataFrame([1]).size)"
+    )
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow"}
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.split("\n")[:2] == ["[]", "1"]
