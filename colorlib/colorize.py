@@ -12,6 +12,7 @@ from colorlib import color
 
 WEIGHTS = Path(__file__).parent / "weights" / "colorizer.weights.h5"  # colorizer.json beside it names the builder
 SHORT_SIDE = 128  # pixels: the scale at which the models here have seen the world
+LOOKS = ((0.75, True), (1.0, False), (1.25, True))  # (share of that size, mirrored): what is sure is seen in each
 _DIALS = ("temperature", "rebalance", "gain")
 _MULTIPLE = 32  # divisible by the stride of every colorizer here that takes any size
 _LONGEST = 2  # times the short side; a longer strip is shown to the model in windows of this shape
@@ -138,35 +139,51 @@ def _inside_mat(picture, size):
 
 def _predict(model, picture, size):
     """Picture (H, W, 3) -> ab (h, w, 2) of the size at which the model sees it."""
-    (height, width), window, multiple = model.input_shape[1:3], _LONGEST * size, _MULTIPLE
+    (height, width), window = model.input_shape[1:3], _LONGEST * size
     view = color.from_uint8(_shrunk(picture, _VIEW * size))[0][..., 0]
     if None in (height, width):
         scale = min(size / min(view.shape), max(1, window / max(view.shape)))  # a long strip is not enlarged
         height, width = (max(1, round(side * scale)) for side in view.shape)
     else:
-        window, multiple = max(height, width), 1
+        window = max(height, width)
     seen = _resize(view, height, width)
     grey = color.lab_to_rgb((seen[..., None] + 1) * np.float32([50, 0, 0]))  # as sRGB, in which scanners work
     low, high = np.percentile(grey, (0.5, 99.5))
     if 0.08 < high - low < 0.45:  # a faded or dark scan; of sound pictures 1 in 100 has as little, flat paper less yet
         seen = color.split(color.rgb_to_lab(np.clip((grey - low) / (high - low), 0, 1)))[0][..., 0]
-    return _in_windows(model, seen, min(window, max(seen.shape)), multiple)
+    return _in_windows(model, seen, min(window, max(seen.shape)))
 
 
-def _in_windows(model, seen, window, multiple):
-    """Lightness (h, w) -> ab (h, w, 2), in windows along the long side, each fading out where the next fades in."""
+def predict(model, lightness):
+    """Colors lightness (N, H, W, 1) of any size, NumPy arrays in [-1, 1]: ab (N, H, W, 2), the mean of three looks.
+
+    See `LOOKS`. A model that was built for one size takes one look.
+    """
     from colorlib import models
 
+    height, width = lightness.shape[1:3]
+    if None not in model.input_shape[1:3]:
+        return models.predict(model, lightness)
+    total = np.zeros((*lightness.shape[:3], 2), np.float32)
+    for scale, mirrored in LOOKS:
+        rows, columns = (max(1, round(scale * side)) for side in (height, width))
+        seen = np.stack([_resize(each, rows, columns) for each in lightness[..., 0]])[..., None]
+        padding = ((0, 0), (0, -rows % _MULTIPLE), (0, -columns % _MULTIPLE), (0, 0))
+        seen = np.pad(seen[:, :, ::-1] if mirrored else seen, padding, mode="symmetric")
+        ab = models.predict(model, seen)[:, :rows, :columns]
+        total += [_resize(each, height, width) for each in (ab[:, :, ::-1] if mirrored else ab)]
+    return total / len(LOOKS)
+
+
+def _in_windows(model, seen, window):
+    """Lightness (h, w) -> ab (h, w, 2), in windows along the long side, each fading out where the next fades in."""
     along = int(seen.shape[1] > seen.shape[0])
     last, fade = seen.shape[along] - window, np.hanning(window + 2)[1:-1, None, None]
     total, weight = np.zeros((*np.moveaxis(seen, along, 0).shape, 2)), np.zeros((seen.shape[along], 1, 1))
     for start in np.linspace(0, last, 1 + int(np.ceil(2 * last / window))).astype(int):  # they overlap by half
         part = seen.take(range(start, start + window), along)
-        height, width = part.shape
-        part = np.pad(part, ((0, -height % multiple), (0, -width % multiple)), mode="symmetric")
-        ab = models.predict(model, part[None, ..., None])[0, :height, :width]
         there = slice(start, start + window)
-        total[there] += fade * np.moveaxis(ab, along, 0)
+        total[there] += fade * np.moveaxis(predict(model, part[None, ..., None])[0], along, 0)
         weight[there] += fade
     return np.moveaxis(total / weight, 0, along).astype(np.float32)
 

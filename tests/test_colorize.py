@@ -44,14 +44,14 @@ def lab(picture):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """What the model gets to see, window by window: lightness (h, w) in [-1, 1]."""
-    pictures, predict = [], models.predict
+    """What is to be colored, window by window: lightness (h, w) in [-1, 1]."""
+    pictures, predict = [], colorize.predict
 
     def watched(model, lightness):
         pictures.append(lightness[0, ..., 0])
         return predict(model, lightness)
 
-    monkeypatch.setattr(models, "predict", watched)
+    monkeypatch.setattr(colorize, "predict", watched)
     return pictures
 
 
@@ -96,6 +96,17 @@ def test_ab_is_brought_up_smoothly():
     assert np.abs(colored[80:].astype(int) - expected[80:]).max() <= 1
 
 
+def test_the_model_looks_three_times_and_the_looks_fall_on_one_another():
+    lightness = color.from_uint8(cv2.resize(mid_greys(60, 90), (180, 120)))[0][None]  # unlike its mirror image
+    ab = colorize.predict(linear_model(slope=(0.2, -0.2)), lightness)
+    np.testing.assert_allclose(ab, lightness * (0.2, -0.2), atol=0.01)
+    slope = keras.Sequential([keras.Input((None, None, 1)), keras.layers.Conv2D(2, (1, 3), padding="same")])
+    slope.layers[0].set_weights([np.float32([-1, 0, 1]).reshape(1, 3, 1, 1).repeat(2, -1), np.zeros(2)])
+    ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32)[:, None], (1, 64, 1, 1))
+    # Rising by 2 / 63 over two pixels; by less where the look is larger, and falling where it is mirrored.
+    np.testing.assert_allclose(colorize.predict(slope, ramp)[0, 32, 32], 2 / 63 * (1 - 1 / 0.75 - 1 / 1.25) / 3, atol=5e-4)
+
+
 def test_a_model_built_for_one_size_sees_that_size(seen):
     picture = mid_greys(90, 60)
     colored = colorize.colorize(linear_model(level=(0.1, -0.1), shape=(48, 48)), picture)
@@ -135,15 +146,15 @@ def mean_of_all():
 
 
 def test_a_panorama_is_shown_in_windows_at_full_scale_and_has_no_seams(seen):
-    part = mid_greys(100, 100)
+    part = mid_greys(128, 128)
     strip = np.concatenate([np.uint16(257 * (part + 30 * np.sin(k))) for k in range(12)], 1)
-    colored = colorize.colorize(mean_of_all(), strip, size=64)
-    assert {each.shape for each in seen} == {(64, 128)} and len(seen) == 11  # 768 pixels, by half windows
+    colored = colorize.colorize(mean_of_all(), strip)
+    assert {each.shape for each in seen} == {(128, 256)} and len(seen) == 11  # 1,536 pixels, by half windows
     means = 128 / 3 * np.array([each.mean() for each in seen])
     across = color.lab_of(colored)[..., 2].mean(0)  # in Lab units, along the strip
-    step = np.abs(np.diff(means)).max()  # between a window and the next, which takes over within 100 pixels
-    assert step > 10 and np.ptp(across) > 10 and np.abs(np.diff(across)).max() < 3 * step / 100
-    standing = colorize.colorize(mean_of_all(), strip.swapaxes(0, 1).copy(), size=64)
+    step = np.abs(np.diff(means)).max()  # between a window and the next, which takes over within 128 pixels
+    assert step > 10 and np.ptp(across) > 10 and np.abs(np.diff(across)).max() < 3 * step / 128
+    standing = colorize.colorize(mean_of_all(), strip.swapaxes(0, 1).copy())
     np.testing.assert_allclose(standing.swapaxes(0, 1), colored, atol=200)  # less than an 8-bit step
 
 

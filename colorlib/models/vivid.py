@@ -162,9 +162,9 @@ def vivid_colorizer(backbone, *, widths=(192, 128, 96), dropout=0.0, smooth=Fals
     return Model(inputs, Enlarge(stride, name="ab", dtype="float32")(ab), name="vivid_colorizer")
 
 
-def regression_colorizer(backbone, *, widths=(192, 128, 96)):
+def regression_colorizer(backbone, *, widths=(192, 128, 96), dropout=0.0):
     """The vivid colorizer's twin, of the same backbone and decoder: its head predicts ab itself, without bins."""
-    inputs, x, stride = _decoder(backbone, widths)
+    inputs, x, stride = _decoder(backbone, widths, dropout)
     ab = layers.Conv2D(2, 1, activation="tanh", kernel_initializer=_HEAD, name="ab_head", dtype="float32")(x)
     return Model(inputs, Enlarge(stride, name="ab", dtype="float32")(ab), name="regression_colorizer")
 
