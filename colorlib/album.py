@@ -1,4 +1,4 @@
-"""Photographs in, a folder of colored ones out, and in it a record of what was made: the work of `colorlib colorize`.
+"""Photographs in, a folder of colored ones out, and its record of what was made: the work of `colorlib colorize`.
 
 An album can be stopped, killed, and gone on with. Whatever happens, no file is replaced that is not in the record.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from colorlib import colorize
 from colorlib.data import files, sets
 
-RECORD = ".colorlib.jsonl"  # among the results: a line before each file is written, and the same, as done, after
+RECORD = ".colorlib.jsonl"
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
 _PLACES = 3  # for pictures in work: while one is colored, others are read and written
 _PER_PLACE = 16_000_000  # pixels: a picture takes more than one place, and is alone from twice as many on
@@ -64,6 +64,16 @@ def made_with(model=None, dials=()):
     return {"model": model, "dials": {"strength": 1.0, **dict(dials)}}
 
 
+def record_of(folder):
+    """The path of a folder's record: beside it, so that there are only pictures in it, unless nothing may be put there.
+
+    It has a line before each file is written, and the same, as done, after.
+    """
+    folder = folder.resolve()
+    beside = folder.name and os.access(folder.parent, os.W_OK)
+    return folder.parent / f".{folder.name}{RECORD}" if beside else folder / RECORD
+
+
 class Album:
     """A folder of results with its record. `made_with`, a JSON value, names the model and the settings.
 
@@ -73,9 +83,9 @@ class Album:
 
     def __init__(self, folder, made_with, *, overwrite=False):
         self.folder, self.made_with, self.overwrite = folder, made_with, overwrite
-        self.entries, self.adding = {}, threading.Lock()
-        if (folder / RECORD).exists():
-            for line in (folder / RECORD).read_text(encoding="utf-8").split("\n"):
+        self.record, self.entries, self.adding = record_of(folder), {}, threading.Lock()
+        if self.record.exists():
+            for line in self.record.read_text(encoding="utf-8").split("\n"):
                 with contextlib.suppress(ValueError, TypeError, KeyError):  # a kill may cut a line off
                     entry = json.loads(line)
                     self.entries.setdefault(entry["asked"], []).append(entry)
@@ -162,7 +172,7 @@ class Album:
         self._add(entry | {"done": True})
 
     def _add(self, entry):
-        with self.adding, open(self.folder / RECORD, "a", encoding="utf-8") as record:
+        with self.adding, open(self.record, "a", encoding="utf-8") as record:
             record.write("\n" + json.dumps(entry))  # starts a line, also behind one that was cut off
             record.flush()
             os.fsync(record.fileno())

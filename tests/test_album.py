@@ -67,9 +67,8 @@ def run(*arguments):
 
 
 def contents(folder="out"):
-    """{path below a folder: its bytes} without the record; whatever else is hidden counts."""
-    paths = [os.path.join(place, name) for place, _, names in os.walk(folder) for name in names]
-    paths = [Path(path) for path in paths if album.RECORD not in path]
+    """{path below a folder: its bytes}; whatever is hidden counts."""
+    paths = [Path(place, name) for place, _, names in os.walk(folder) for name in names]
     return {str(path.relative_to(folder)): path.exists() and path.read_bytes() for path in paths}
 
 
@@ -196,7 +195,7 @@ def test_what_was_overwritten_with_other_dials_is_not_done_with_the_first(tmp_pa
 def test_a_kill_between_a_picture_and_its_last_line_makes_no_second_one(tmp_path, capsys, retouched):
     photographs(tmp_path / "album", "a.png")
     run("album")
-    record = Path("out", album.RECORD)
+    record = album.record_of(Path("out"))
     record.write_text(record.read_text().rsplit("\n", 1)[0])
     capsys.readouterr()
     if retouched:
@@ -217,7 +216,7 @@ def test_a_retouched_result_is_done(tmp_path, capsys):
 
 def test_a_record_of_other_things_is_no_hindrance(tmp_path, capsys):
     photographs(tmp_path / "album", "a.png")
-    files.write(f"out/{album.RECORD}", '[]\n7\n{"asked": "a.png"}\n{"asked": []}\n\x00\nnull')
+    files.write(album.record_of(Path("out")), '[]\n7\n{"asked": "a.png"}\n{"asked": []}\n\x00\nnull')
     for overwrite in ([], ["--overwrite"]):
         assert run("album", *overwrite) == 0
         assert says(capsys) == ("1 colored, 0 done already, 0 in color already, 0 skipped; results in out", "")
@@ -246,7 +245,7 @@ def test_a_killed_run_is_gone_on_with_and_nothing_is_half_there(tmp_path, capsys
             while process.poll() is None and len(list(tmp_path.glob("out/[!.]*"))) < seen:
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
-    with open(f"out/{album.RECORD}", "a") as record:
+    with open(album.record_of(Path("out")), "a") as record:
         record.write('\n{"asked": "00.png", "fi')  # as a kill in the middle of a line leaves it
     monkeypatch.setattr(colorize, "colorize", lambda model, picture: picture // 2)
     before = {name: os.stat(f"out/{name}").st_mtime_ns for name in os.listdir("out") if not name.startswith(".")}
@@ -361,7 +360,7 @@ def test_an_original_is_not_replaced_even_if_the_record_has_it(tmp_path):
         "source_sha256": "",
         "sha256": album.digest(before["a.png"]),
     }
-    files.write(f"out/{album.RECORD}", json.dumps(entry))
+    files.write(album.record_of(Path("out")), json.dumps(entry))
     assert run("out/a.png", "--overwrite") == 0
     assert sorted(contents()) == ["a-2.png", "a.png"] and contents()["a.png"] == before["a.png"]
 
@@ -530,10 +529,17 @@ def test_a_picture_that_does_not_fit_in_memory_is_skipped(tmp_path, capsys, monk
     )
 
 
+def test_where_nothing_may_be_written_beside_the_folder_the_record_is_in_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert album.record_of(tmp_path / "out") == tmp_path / "out" / ".colorlib.jsonl"
+    monkeypatch.undo()
+    assert album.record_of(Path("/")) == Path("/.colorlib.jsonl")
+
+
 def test_the_record_says_what_was_made_of_what(tmp_path):
     photographs(tmp_path / "album", "a.png")
     run("album", "--gain", "3")
-    lines = [json.loads(line) for line in (tmp_path / "out" / album.RECORD).read_text().splitlines() if line]
+    lines = [json.loads(line) for line in (tmp_path / ".out.colorlib.jsonl").read_text().splitlines() if line]
     begun, done = lines
     assert done == begun | {"done": True} and done["sha256"] == album.digest(contents()["a.png"])
     assert done["source"] == "../album/a.png" and done["file"] == "a.png"
