@@ -452,7 +452,7 @@ def train_all():
 TABLES = (
     *(notebooks, what_we_found, shipped_rows),
     *(claims_tested, set_sizes, made_under, flowers, other_sets, dials_chosen),
-    *(shipped, shipped_beside, skin_thirds, training_of_shipped),
+    *(shipped, shipped_beside, half_size, old_age, skin_thirds, training_of_shipped),
     *(gallery, failures),
     *(train_all, startup, pipeline, features, scenes),
 )
