@@ -325,3 +325,15 @@ def test_decoding_follows_the_formula(vivid):
     shares = np.exp(z - z.max(-1, keepdims=True))
     expected = 1.3 * (shares / shares.sum(-1, keepdims=True)) @ color.bins() / 128
     np.testing.assert_allclose(ops.convert_to_numpy(layer(logits.astype(np.float32))), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [models.vivid_colorizer, models.regression_colorizer])
+def test_every_weight_follows_from_the_seed(build):
+    def made(seed):
+        keras.utils.set_random_seed(seed)
+        return small(build, 32).trainable_weights
+
+    for one, again, other in zip(made(0), made(0), made(1), strict=True):
+        one, again, other = (keras.ops.convert_to_numpy(each) for each in (one, again, other))
+        np.testing.assert_array_equal(one, again)
+        assert not one.any() or np.ptp(one) == 0 or (one != other).any()  # unless all are 0 or 1

@@ -14,7 +14,6 @@ from colorlib.models.scratch import lightness_input
 
 _EPSILON = 0.001  # the share of a uniform prior mixed in before its logarithm
 _LIKE = 3.0  # L*: places that differ by less belong together
-_HEAD = keras.initializers.RandomNormal(stddev=0.01)  # small: training starts near grey, whatever the backbone
 _MOMENTUM = 0.9  # the default, 0.99, still remembers the first weights after an epoch of a small set
 
 
@@ -152,7 +151,7 @@ def vivid_colorizer(backbone, *, widths=(192, 128, 96), dropout=0.0, smooth=Fals
     Train the model that `bin_logits` returns; it shares the weights. Raises ValueError for another number of widths.
     """
     inputs, x, stride = _decoder(backbone, widths, dropout)
-    head = {"kernel_initializer": _HEAD, "dtype": "float32"}
+    head = {"kernel_initializer": _near_grey(), "dtype": "float32"}
     if smooth:
         logits = layers.Conv2D(len(color.bins()), 1, name="decoder_logits", **head)(x)
         logits = SmoothLogits(name="logits", dtype="float32")([logits, inputs])
@@ -165,7 +164,7 @@ def vivid_colorizer(backbone, *, widths=(192, 128, 96), dropout=0.0, smooth=Fals
 def regression_colorizer(backbone, *, widths=(192, 128, 96), dropout=0.0):
     """The vivid colorizer's twin, of the same backbone and decoder: its head predicts ab itself, without bins."""
     inputs, x, stride = _decoder(backbone, widths, dropout)
-    ab = layers.Conv2D(2, 1, activation="tanh", kernel_initializer=_HEAD, name="ab_head", dtype="float32")(x)
+    ab = layers.Conv2D(2, 1, activation="tanh", kernel_initializer=_near_grey(), name="ab_head", dtype="float32")(x)
     return Model(inputs, Enlarge(stride, name="ab", dtype="float32")(ab), name="regression_colorizer")
 
 
@@ -194,6 +193,11 @@ def _decoder(backbone, widths, dropout=0.0):
     side = backbone.input_shape[1] or 64  # any that the strides divide
     finest = keras.tree.flatten(backbone.compute_output_spec(keras.KerasTensor((1, side, side, 1))))[0]
     return inputs, x, side // finest.shape[1]
+
+
+def _near_grey():
+    """A head's initializer, small: training starts near grey. A new one each time, for it takes the seed that is set."""
+    return keras.initializers.RandomNormal(stddev=0.01)
 
 
 def small_backbone(image_size, *, widths=(32, 64, 128, 224)):
