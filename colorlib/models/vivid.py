@@ -196,7 +196,7 @@ def _decoder(backbone, widths, dropout=0.0):
 
 
 def _near_grey():
-    """A head's initializer, small: training starts near grey. A new one each time, for it takes the seed that is set."""
+    """A head's initializer, small: training starts near grey. New each time, for it takes the seed that is set."""
     return keras.initializers.RandomNormal(stddev=0.01)
 
 
