@@ -172,6 +172,42 @@ def _gamut():
 
 
 @_styled
+def bin_shares(shares, *, lightness=65):
+    """Draws how a model shares its belief among the 261 bins: title -> shares (261,), or None. Returns a Figure.
+
+    The ab plane is seen at one L*. With None each bin is drawn alike; with shares the larger, the larger its share; a
+    ring marks their mean, the color that they stand for.
+    """
+    grid = np.stack(np.meshgrid(np.arange(-112, 113), np.arange(-112, 113)), axis=-1)  # a*, b* by rows of b*
+    flat = color.lab_to_rgb(np.dstack([np.full(grid.shape[:2], float(lightness)), grid]))
+    inside = ((flat > -1e-3) & (flat < 1 + 1e-3)).all(axis=-1, keepdims=True)
+    plane = np.dstack([np.clip(flat, 0, 1), inside])
+    centers = color.bins()
+    figure, panels = _panels(
+        len(shares), WIDTH / max(2, min(len(shares), 4)), 4.8 if len(shares) < 3 else 3.2, sharex=True, sharey=True
+    )
+    for place, (title, share) in zip(panels, shares.items(), strict=True):
+        place.imshow(plane, extent=(-112.5, 112.5, -112.5, 112.5), origin="lower", alpha=1.0 if share is None else 0.35)
+        if share is None:
+            place.scatter(*centers.T, s=14, facecolors="none", edgecolors=INK, linewidths=0.5)
+        else:
+            ring = {"s": 130, "facecolors": "none", "edgecolors": "black", "linewidths": 2}
+            fill = np.clip(_swatches(centers, lightness), 0, 1)
+            area = np.where(np.asarray(share) > 0.002, 900 * np.asarray(share), 0)
+            place.scatter(*centers.T, s=area, facecolors=fill, edgecolors=INK, linewidths=0.5 * (area > 0))
+            place.scatter(*(np.asarray(share) @ centers), **ring)
+        place.set(title=title, xlabel="a*", xticks=range(-100, 101, 50), yticks=range(-100, 101, 50))
+        place.grid(visible=False)
+    panels[0].set_ylabel("b*")
+    return figure
+
+
+def _swatches(ab, lightness):
+    """sRGB of colors ab (N, 2) at one L*."""
+    return color.lab_to_rgb(np.column_stack([np.full(len(ab), float(lightness)), ab]))
+
+
+@_styled
 def hue_histogram(sets):
     """Draws the share of all chroma at each hue, 0 red, 90 yellow, 180 green, 270 blue: title -> pictures (N, H, W, 3).
 
