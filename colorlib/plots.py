@@ -17,6 +17,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from colorlib import color
+from colorlib.scoring import scores
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, QUIET, RULE = "#222222", "#6b6b6b", "#9a9a9a"
@@ -65,13 +66,13 @@ def _panels(count, width, height, **grid):
     return figure, list(axes.flat[:count])
 
 
-def _tiles(pictures, captions, *, across, tile, head=0.0):
-    """A figure of pictures `tile` inches wide in rows of `across`, captions below, `head` inches free above."""
+def _tiles(pictures, captions, *, across, tile, head=0.0, left=0.0):
+    """A figure of pictures `tile` inches wide in rows of `across`, captions below; `head` and `left` inches are free."""
     rows, foot = math.ceil(len(pictures) / across), 0.2 if captions else 0.04
     high = tile * len(pictures[0]) / len(pictures[0][0])
-    width, height = tile * across, head + rows * (high + foot)
+    width, height = left + tile * across, head + rows * (high + foot)
     figure, axes = _canvas(rows, across, (width, height))
-    figure.subplots_adjust(0, foot / height, 1, 1 - head / height, wspace=0.05 / tile, hspace=foot / high)
+    figure.subplots_adjust(left / width, foot / height, 1, 1 - head / height, wspace=0.05 / tile, hspace=foot / high)
     for place in axes.flat:
         place.set_axis_off()
     for place, picture, caption in itertools.zip_longest(axes.flat[: len(pictures)], pictures, captions):
@@ -98,6 +99,25 @@ def comparison_grid(columns):
     figure, axes = _tiles(pictures, (), across=len(columns), tile=tile, head=head)
     for place, title in zip(axes[0], titles, strict=True):
         place.set_title(title, loc="center", pad=5)
+    return figure
+
+
+@_styled
+def variants_sheet(variants, truth):
+    """Draws what variants make of the same pictures, a row each: title -> pictures (N, H, W, 3). Returns a Figure.
+
+    Grey stands above, `truth`, the true pictures, below, and beneath each tile its CIEDE2000, the mean over its pixels.
+    """
+    lightness, ab = color.from_uint8(truth)
+    rows = {"grey": color.render(lightness, 0 * ab)[0], **variants, "truth": truth}
+    far = [scores.per_picture(pictures, truth, only=("ciede2000",))["ciede2000"] for pictures in rows.values()]
+    captions = [f"{value:.1f}" if value else "" for row in far for value in row]
+    pictures = [picture for row in rows.values() for picture in row]
+    left = 0.3  # inches, for the titles
+    figure, axes = _tiles(pictures, captions, across=len(truth), tile=(WIDTH - left) / len(truth), left=left)
+    for place, title in zip(axes[:, 0], rows, strict=True):
+        note = {"transform": place.transAxes, "ha": "right", "va": "center", "rotation": 90, "fontsize": 9.5}
+        place.text(-0.04, 0.5, textwrap.fill(title, 26), **note)
     return figure
 
 
