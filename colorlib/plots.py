@@ -113,11 +113,11 @@ def variants_sheet(variants, truth):
     far = [scores.per_picture(pictures, truth, only=("ciede2000",))["ciede2000"] for pictures in rows.values()]
     captions = [f"{value:.1f}" if value else "" for row in far for value in row]
     pictures = [picture for row in rows.values() for picture in row]
-    left = 0.3  # inches, for the titles
+    left = 0.42  # inches, for titles of two lines
     figure, axes = _tiles(pictures, captions, across=len(truth), tile=(WIDTH - left) / len(truth), left=left)
     for place, title in zip(axes[:, 0], rows, strict=True):
         note = {"transform": place.transAxes, "ha": "right", "va": "center", "rotation": 90, "fontsize": 9.5}
-        place.text(-0.04, 0.5, textwrap.fill(title, 26), **note)
+        place.text(-0.04, 0.5, textwrap.fill(title, 20), **note)
     return figure
 
 
