@@ -164,12 +164,14 @@ def unet(image_size, *, downsamplings=8, filters=64, dropout=0.5):
 def vanilla_autoencoder(image_size, *, widths=(16, 32, 64), code=128):
     """RGB (S, S, 3) in [0, 1] through a code of `code` numbers back to RGB (S, S, 3) in [0, 1] by sigmoid.
 
-    Three downsampling steps, one fully connected layer (named "code"), three upsampling steps. The one model here
-    that is no colorizer. Raises ValueError for a size that 2**len(widths) does not divide.
+    Three downsampling steps, one fully connected layer (named "code"), three upsampling steps. The first filters are
+    7x7, so that one can look at them, the others 3x3. The one model here that is no colorizer. Raises ValueError for a
+    size that 2**len(widths) does not divide.
     """
     inputs = x = lightness_input(image_size, 2 ** len(widths), channels=3, name="rgb")
     for i, width in enumerate(widths):
-        x = layers.Conv2D(width, 3, 2, "same", activation="relu", name=f"down_{i + 1}")(x)
+        kernel = 3 if i else 7
+        x = layers.Conv2D(width, kernel, 2, "same", activation="relu", name=f"down_{i + 1}")(x)
     side = x.shape[1]
     x = layers.Dense(code, name="code")(layers.Flatten()(x))
     x = layers.Dense(side * side * widths[-1], activation="relu", name="from_code")(x)
