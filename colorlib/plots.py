@@ -254,11 +254,12 @@ def hue_histogram(sets):
 
 
 @_styled
-def tradeoff_curves(curves, points):
+def tradeoff_curves(curves, points, *, stars=None):
     """Draws what more color costs: colorfulness ratio against two scores, a line a method. Returns a Figure.
 
     `curves`: method -> list of points as from `scores.curve_point`, each with a "label", the dial's value, which
-    stands at both ends and where the ratio is closest to 1. `points`: name -> one such point, for baselines.
+    stands at both ends and where the ratio is closest to 1. `points`: name -> one such point, for baselines. `stars`:
+    method -> one such point, the setting that was chosen, in the color of its curve.
     """
     figure, axes = _canvas(1, len(_AXES), (WIDTH, 4.5), layout="constrained")
     figure.get_layout_engine().set(wspace=0.06)
@@ -273,6 +274,10 @@ def tradeoff_curves(curves, points):
             for i in sorted({0, closest, len(curve) - 1}):
                 text = place.annotate(curve[i]["label"], (x[i], y[i]), (0, -14 if index % 2 else 8), **note)
                 text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+            if star := (stars or {}).get(method):
+                place.plot(
+                    star["colorfulness_ratio"], star[score], "*", color=line["color"], mec="black", ms=15, zorder=5
+                )
         for name, point in points.items():
             left, height = point["colorfulness_ratio"], point[score]
             place.plot(left, height, "D", color=QUIET, markersize=5, markeredgecolor="white", zorder=3)
