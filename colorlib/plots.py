@@ -67,7 +67,7 @@ def _panels(count, width, height, **grid):
 
 
 def _tiles(pictures, captions, *, across, tile, head=0.0, left=0.0):
-    """A figure of pictures `tile` inches wide in rows of `across`, captions below; `head` and `left` inches are free."""
+    """A figure of pictures `tile` inches wide, `across` in a row, captions below; `head` and `left` inches are free."""
     rows, foot = math.ceil(len(pictures) / across), 0.2 if captions else 0.04
     high = tile * len(pictures[0]) / len(pictures[0][0])
     width, height = left + tile * across, head + rows * (high + foot)
