@@ -54,7 +54,7 @@ help: ## Show this help
 	@echo "                   scenes (as photos, on the embedded pictures: for make results)"
 	@echo "  DATA=SOURCE      one picture set for every role: a name (scenes, flowers, ...), a folder, a .tar or a .zip"
 	@echo "  SETS=FOLDER      a folder with one set per role: faces, flowers, landscapes, varied (folder, .tar or .zip)"
-	@echo "  SEEDS=\"0 1 2\"    the seeds to train with, in place of the profile's"
+	@echo "  SEEDS=\"0 1 2\"    the seeds of make results, in place of the profile's"
 	@echo "  ONLY=\"01 09\"     these notebooks alone"
 	@echo "  JOBS=2           so many notebooks of train-all at a time (default: 2 where quick, else 1)"
 	@echo "  GPU=1            install TensorFlow with CUDA (Linux)"

@@ -24,7 +24,7 @@ from colorlib.data.sets import ROLES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # What every notebook must have, since the runner or the person at `make` sets it.
-REQUIRED = {"profile": str, "source": str, "role": str, "image_size": int, "run_folder": str, "seeds": list}
+REQUIRED = {"profile": str, "source": str, "role": str, "image_size": int, "run_folder": str, "seed": int}
 SECTIONS = ("sources", "shared", "notebooks", "results")
 
 
@@ -113,7 +113,9 @@ def plan(name, folder, *, data=None, sets=None, only=(), seeds=None, results=Fal
     where = f"profile {name!r}"
     defaults = {stem: parameters(notebook, stem) for stem, notebook in source_notebooks(folder).items()}
     chosen = sorted({_find(number, list(defaults)) for number in only} or defaults)
-    values = _values(profile, defaults, where, {} if seeds is None else {"seeds": list(seeds)})
+    if seeds and len(seeds) > 1 and not results:
+        raise ProfileError(f"one run has one seed, not {len(seeds)}: `make results` runs several")
+    values = _values(profile, defaults, where, {"seed": seeds[0]} if seeds else {})
     for path in picture_sets.sources_in(sets).values() if sets else ():  # each is prepared, whoever asks for one
         _check_source(path)
     filled = {}
@@ -136,7 +138,7 @@ def plan(name, folder, *, data=None, sets=None, only=(), seeds=None, results=Fal
             _check_role(role, f"{where}, results of {stem}")
             for seed in own_seeds if seeds is None else seeds:
                 place = f"data/runs/results/{name}/{stem}/{role}-seed{seed}"
-                runs.append(run(stem, place, role=role, seeds=[seed]))
+                runs.append(run(stem, place, role=role, seed=seed))
     if not runs:
         raise ProfileError(f"{where} lists no results for {', '.join(chosen)}")
     return runs

@@ -73,13 +73,13 @@ def _stderr_into(path):
 
 
 def settings(values):
-    """Digest of what a notebook runs with: its parameters, but not its seeds, where it writes and where pictures lie.
+    """Digest of what a notebook runs with: its parameters, but not its seed, where it writes and where pictures lie.
 
     `make results` writes it into the rows that it collects, and skips a run whose rows carry it. The pictures are not
     in it, since they are known only when the notebook has prepared them: their own digest stands in the rows. Nor is
     the code: the commit stands in the rows too.
     """
-    apart = ("run_folder", "seeds", "source", "cache_folder", *(f"{role}_source" for role in profiles.ROLES))
+    apart = ("run_folder", "seed", "source", "cache_folder", *(f"{role}_source" for role in profiles.ROLES))
     kept = {name: value for name, value in values.items() if name not in apart}
     kept["split rule"] = sets.SPLIT_RULE
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
@@ -230,7 +230,7 @@ def _results(runs, options):
     for stem, values in runs:
         run_folder, digest = ROOT / values["run_folder"], settings(values)
         label = f"{stem} {run_folder.name}"
-        if there := _there(place / f"{stem}.csv", values["role"], values["seeds"][0], digest):
+        if there := _there(place / f"{stem}.csv", values["role"], values["seed"], digest):
             table = os.path.relpath(place / f"{stem}.csv")
             print(f"{label}: there already, of {there}; to run it anew, remove its rows from {table}")
             continue
