@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.testing import assert_allclose, assert_array_equal
 
 from colorlib import color, plots
+from colorlib.scoring import scores
 
 
 def texts(figure):
@@ -46,6 +47,33 @@ def test_the_grid_has_pictures_in_rows_and_systems_in_columns():
 def test_columns_of_unequal_length_raise():
     with pytest.raises(ValueError, match=r"same number of pictures, not \[2, 3\]"):
         plots.comparison_grid({"grey": pictures(2), "truth": pictures(3)})
+
+
+def test_variants_stand_in_rows_between_grey_and_the_truth_with_their_distance_from_it():
+    truth = pictures(3, seed=1)
+    lightness, ab = color.from_uint8(truth)
+    half, _ = color.render(lightness, np.float32(0.5) * ab)
+    figure = plots.variants_sheet({"half": half}, truth)
+    rows = np.reshape([place for place in figure.axes if place.images], (3, 3))
+    shown = [[place.images[0].get_array() for place in row] for row in rows]
+    assert_array_equal(shown, [color.render(lightness, 0 * ab)[0], half, truth])
+    captions = [[text.get_text() for text in place.texts if text.get_text()] for place in rows[1]]
+    far = scores.per_picture(half, truth, only=("ciede2000",))["ciede2000"]
+    assert [row[0] for row in captions] == [f"{value:.1f}" for value in far]
+    assert [texts for place in rows[2][1:] for texts in place.texts if texts.get_text()] == []
+    assert {"grey", "half", "truth"} <= set(texts(figure))
+
+
+def test_bin_shares_draw_dots_by_their_share_and_a_ring_at_their_mean():
+    shares = np.zeros(261)
+    shares[[10, 200]] = 0.75, 0.25
+    figure = plots.bin_shares({"all": None, "two": shares})
+    alike, two = figure.axes
+    assert_allclose(alike.collections[0].get_offsets(), color.bins())
+    areas = two.collections[0].get_sizes()
+    assert_allclose(areas[[10, 200]], [675, 225])
+    assert areas.sum() == pytest.approx(900)
+    assert_allclose(two.collections[1].get_offsets(), [shares @ color.bins()])
 
 
 def test_the_map_shows_pictures_at_their_points_and_dots_where_they_would_cover_each_other():
