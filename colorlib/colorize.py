@@ -94,13 +94,16 @@ def set_dials(model, *, strength=None, temperature=None, rebalance=None, gain=No
 
 
 def colorize(model, picture, *, size=SHORT_SIDE):
-    """Colorizes one picture, uint8 or uint16 (H, W, 3) sRGB of any size and color: the same type, with its own L*.
+    """Colorizes a picture, uint8 or uint16 (H, W, 3) sRGB of any size and color: the same type, with its own L*.
 
+    Or a stack of pictures (N, H, W, 3), one after the other.
     The model sees the lightness, stretched where it is faded, with its short side at `size` pixels, or at the size that
     it was built for; a long strip in windows. A plain mat around the picture stays grey, and the model does not see it.
     Raises ValueError for another kind of array.
     """
     picture = np.asarray(picture)
+    if picture.ndim == 4 and len(picture):
+        return np.stack([colorize(model, each, size=size) for each in picture])
     inside, result = _inside_mat(picture, size), np.empty_like(picture)
     if picture[inside].shape != picture.shape:
         _paint(result, picture, np.zeros((1, 1, 2), np.float32))

@@ -62,7 +62,7 @@ def score(folder, lightness, ab, truth, *, prior, data, parameters, dials=None, 
 
     `lightness` (N, S, S, 1) and predicted `ab` (N, S, S, 2) as a model has them, `truth` uint8 (N, S, S, 3), `prior`
     the training set's share of each bin (261,), `data` {"role"} and what `sets.describe` says, `dials` some of DIALS,
-    `run` the experiment, variant and seed and, where there are, backbone, epoch and minutes. Returns the pictures and
+    `parameters` what JSON can hold, a "seed" among them is left to `run`. `run` has the experiment, variant and seed and, where there are, backbone, epoch and minutes. Returns the pictures and
     `scores.per_picture`'s frame. Raises ValueError as `add`.
     """
     pictures = color.render(lightness, ab)[0]
@@ -72,6 +72,7 @@ def score(folder, lightness, ab, truth, *, prior, data, parameters, dials=None, 
     found["ab_wasserstein"] = scores.ab_wasserstein(pictures, truth)
     found["constant_sign_agreement"] = scores.best_constant_sign_agreement(truth)
     about = {name: data[name] for name in ("role", "digest", "train", "validation", "test")}
+    parameters = {name: value for name, value in parameters.items() if name != "seed"}  # equal for every seed
     about |= {"data": data["name"], "split_rule": sets.SPLIT_RULE, "parameters": json.dumps(parameters, sort_keys=True)}
     about |= {"backbone": "none"} | dict.fromkeys(("epoch", "minutes", *DIALS)) | (dials or {})
     row = about | run | found | _machine()
