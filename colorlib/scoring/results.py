@@ -62,9 +62,9 @@ def score(folder, lightness, ab, truth, *, prior, data, parameters, dials=None, 
 
     `lightness` (N, S, S, 1) and predicted `ab` (N, S, S, 2) as a model has them, `truth` uint8 (N, S, S, 3), `prior`
     the training set's share of each bin (261,), `data` {"role"} and what `sets.describe` says, `dials` some of DIALS,
-    `parameters` what JSON can hold, without what `run` has: experiment, variant, seed and, where there are, backbone,
-    epoch and minutes; a "seed" among the parameters is left out, for runs of other seeds count as equal. Returns the
-    pictures and `scores.per_picture`'s frame. Raises ValueError as `add`.
+    `parameters` what JSON can hold (a "seed" is left out, since runs that differ in it alone are compared), `run` the
+    experiment, variant and seed and, where there are, backbone, epoch and minutes. Returns the pictures and
+    `scores.per_picture`'s frame. Raises ValueError as `add`.
     """
     pictures = color.render(lightness, ab)[0]
     frame, found = scores.per_picture(pictures, truth, prior=prior), scores.clipping(lightness, ab)
