@@ -262,6 +262,34 @@ def half_size():
     return _beside(rows[rows["variant"].str.endswith("-64-pixels")])
 
 
+def natural():
+    """The natural dials without and with `restore`, on validation pictures: CIEDE2000 at colorfulness ratio."""
+    rows = []
+    for restore, points in pd.DataFrame(results.read(SHIP)[2]["natural"]).groupby("restore"):
+        row = {"restore": restore} | {name: points[name].iloc[0] for name in results.DIALS}
+        for _, point in points.iterrows():
+            row[point["set"]] = f"{point['ciede2000']:.2f} at {point['colorfulness_ratio']:.2f}"
+        rows.append(row | {"mean": f"{points['ciede2000'].mean():.2f}"})
+    return markdown(pd.DataFrame(rows))
+
+
+def what_pays():
+    """The recipe of the shipped colorizer changed one part at a time: CIEDE2000 at equal colorfulness, validation."""
+    found = pd.DataFrame(results.read(SHIP)[2]["candidates"])
+    order = found["variant"].drop_duplicates()
+    by_seed = found.groupby(["variant", "seed"])["ciede2000"].mean().unstack()
+    table = found.groupby(["variant", "set"])["ciede2000"].mean().unstack()
+    table = table[[name for name in SETS if name in table]].map("{:.2f}".format)
+    table["mean ± spread of seeds"] = by_seed.apply(lambda of: f"{of.mean():.2f} ± {of.std():.2f}", axis=1)
+    return markdown(table.loc[order].rename_axis("variant").reset_index())
+
+
+def against_squared_error():
+    """Bins against squared error with a gain, same network and training, on test pictures at equal colorfulness."""
+    table = results.compare(SHIP, "as it ships, short", "squared error, short")
+    return markdown(table.drop(columns=["variant", "against", "dials"]))
+
+
 def _beside(rows):
     """Variants down, sets across, the best on average below: CIEDE2000 at colorfulness ratio."""
     means = rows.groupby(["variant", "role"])[["ciede2000", "colorfulness_ratio"]].mean()
@@ -452,7 +480,17 @@ def train_all():
 TABLES = (
     *(notebooks, what_we_found, shipped_rows),
     *(claims_tested, set_sizes, made_under, flowers, other_sets, dials_chosen),
-    *(shipped, shipped_beside, half_size, old_age, skin_thirds, training_of_shipped),
+    *(
+        shipped,
+        shipped_beside,
+        half_size,
+        natural,
+        what_pays,
+        against_squared_error,
+        old_age,
+        skin_thirds,
+        training_of_shipped,
+    ),
     *(gallery, failures),
     *(train_all, startup, pipeline, features, scenes),
 )
