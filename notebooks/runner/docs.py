@@ -273,23 +273,6 @@ def natural():
     return markdown(pd.DataFrame(rows))
 
 
-def what_pays():
-    """The recipe of the shipped colorizer changed one part at a time: CIEDE2000 at equal colorfulness, validation."""
-    found = pd.DataFrame(results.read(SHIP)[2]["candidates"])
-    order = found["variant"].drop_duplicates()
-    by_seed = found.groupby(["variant", "seed"])["ciede2000"].mean().unstack()
-    table = found.groupby(["variant", "set"])["ciede2000"].mean().unstack()
-    table = table[[name for name in SETS if name in table]].map("{:.2f}".format)
-    table["mean ± spread of seeds"] = by_seed.apply(lambda of: f"{of.mean():.2f} ± {of.std():.2f}", axis=1)
-    return markdown(table.loc[order].rename_axis("variant").reset_index())
-
-
-def against_squared_error():
-    """Bins against squared error with a gain, same network and training, on test pictures at equal colorfulness."""
-    table = results.compare(SHIP, "as it ships, short", "squared error, short")
-    return markdown(table.drop(columns=["variant", "against", "dials"]))
-
-
 def _beside(rows):
     """Variants down, sets across, the best on average below: CIEDE2000 at colorfulness ratio."""
     means = rows.groupby(["variant", "role"])[["ciede2000", "colorfulness_ratio"]].mean()
@@ -480,17 +463,7 @@ def train_all():
 TABLES = (
     *(notebooks, what_we_found, shipped_rows),
     *(claims_tested, set_sizes, made_under, flowers, other_sets, dials_chosen),
-    *(
-        shipped,
-        shipped_beside,
-        half_size,
-        natural,
-        what_pays,
-        against_squared_error,
-        old_age,
-        skin_thirds,
-        training_of_shipped,
-    ),
+    *(shipped, shipped_beside, half_size, natural, old_age, skin_thirds, training_of_shipped),
     *(gallery, failures),
     *(train_all, startup, pipeline, features, scenes),
 )
