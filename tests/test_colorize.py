@@ -118,7 +118,8 @@ def test_looks_follow_dials_that_were_turned_and_weights_that_were_set():
         setattr(decode, name, value)
 
     rng, kernel = np.random.default_rng(0), model.get_layer("logits").kernel
-    steps = [lambda: change("gain", 0.5), lambda: change("restore", 1.0), lambda: kernel.assign(rng.normal(size=kernel.shape))]
+    values = rng.normal(size=kernel.shape)
+    steps = [lambda: change("gain", 0.5), lambda: change("restore", 1.0), lambda: kernel.assign(values)]
     before = colorize.predict(model, lightness)
     for step in steps:
         step()

@@ -92,8 +92,8 @@ class SmoothLogits(layers.Layer):
     """Averages logits (B, h, w, 261) over neighbors of like lightness, so that one thing gets one color.
 
     Called on [logits, lightness], the second (B, stride h, stride w, 1) in [-1, 1]. Each place becomes the mean of the
-    nine places around it, then of nine at twice the distance, weighted by exp(-d^2 / 2) of the difference d of lightness
-    in units of 3 L*: an edge stops it. In training it passes the logits on as they are.
+    nine places around it, then of nine at twice the distance, weighted by exp(-d^2 / 2) of the difference d of
+    lightness in units of 3 L*: an edge stops it. In training it passes the logits on as they are.
     """
 
     def __init__(self, stride=4, **options):

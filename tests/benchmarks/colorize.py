@@ -2,8 +2,9 @@
 
 Seconds and peak memory for pictures of 0.3 to 100 megapixels, each in a fresh process: to load the model, for the first
 picture and for the next. The memory counts all: Python, TensorFlow, model, picture and result. Bytes a pixel are those
-above the first case, which holds the model and what a prediction takes. Keras is imported as `colorlib colorize` does it, without
-what colorizing does not need. Takes two minutes on two idle cores; the printed load average says how idle they were.
+above the first case, which holds the model and what a prediction takes. Keras is imported as `colorlib colorize` does
+it, without what colorizing does not need. Takes two minutes on two idle cores; the printed load average says how idle
+they were.
 """
 
 import argparse
