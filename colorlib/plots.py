@@ -291,12 +291,115 @@ def tradeoff_curves(curves, points, *, stars=None):
 
 
 @_styled
-def loss_curves(histories, *, metric="loss"):
-    """Draws training (thin) and validation (thick) curves, a panel a run on its own scale. Returns a Figure.
+def network(model, *, pretrained="pretrained network"):
+    """Draws a colorizer from its own layers, from what goes in to what comes out. Returns a Figure.
 
-    `histories`: title -> Keras history, name -> values by epoch. The lowest validation loss is marked.
+    A box is a convolution or a dense layer, as high as its map and as wide as it has channels, by the square root of
+    the one and the logarithm of the other; a layer "backbone" is one box, called `pretrained`. Arrows into one box are
+    joined; those over others are skip connections.
     """
-    figure, panels = _panels(len(histories), WIDTH / max(3, _across(len(histories))), 2.8)
+    boxes = _boxes(model)
+    columns, tall = 1 + max(box["column"] for box in boxes.values()), max(box["side"] for box in boxes.values())
+    skips = [(boxes[key], box) for box in boxes.values() for key in box["parents"] if _skips(boxes[key], box)]
+    low, high = min(box["lane"] for box in boxes.values()) - 0.95, 0.5 + 0.75 * bool(skips)
+    figure, axes = _canvas(1, 1, (WIDTH, 1.3 * (high - low)), layout="constrained")
+    place, inks = axes[0, 0], {"in": "#d0d0d0", "layer": "#a9cfe6", "pretrained": "#f3d9a4", "out": "#e6a98c"}
+    place.set(xlim=(-0.6, columns - 0.4), ylim=(low, high))
+    place.set_axis_off()
+    for box in boxes.values():
+        box["high"], box["wide"] = 0.9 * math.sqrt(box["side"] / tall), 0.16 + 0.055 * math.log2(box["channels"])
+        left, bottom = box["column"] - box["wide"] / 2, box["lane"] - box["high"] / 2
+        patch = mpl.patches.Rectangle((left, bottom), box["wide"], box["high"], fc=inks[box["kind"]], ec=INK, lw=0.8)
+        place.add_patch(patch)
+        size = f"{box['side']}x{box['side']}\n{box['channels']}" if len(box["shape"]) == 3 else f"{box['channels']}"
+        name = pretrained if box["kind"] == "pretrained" else box["name"] if box["kind"] != "layer" else ""
+        label = "\n".join(part for part in (size, name) if part)
+        note = {"ha": "center", "va": "top", "fontsize": min(9, 120 / columns), "color": QUIET}
+        box["below"] = bottom - 0.06 - 0.14 * (1 + label.count("\n"))
+        place.text(box["column"], bottom - 0.05, label, **note)
+    arrow = {"arrowstyle": "-|>", "color": INK, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
+    for box in boxes.values():
+        for parent in (boxes[key] for key in box["parents"]):
+            start, end = parent["column"] + parent["wide"] / 2, box["column"] - box["wide"] / 2
+            if box["lane"] < parent["lane"]:  # down, then to the right
+                place.plot([parent["column"]] * 2, [parent["below"], box["lane"]], color=INK, lw=0.9)
+                place.annotate("", (end, box["lane"]), (parent["column"], box["lane"]), arrowprops=arrow)
+            elif box["lane"] > parent["lane"]:
+                place.plot([start, box["column"]], [parent["lane"]] * 2, color=INK, lw=0.9)
+                place.annotate("", (box["column"], box["below"]), (box["column"], parent["lane"]), arrowprops=arrow)
+            elif not _skips(parent, box):
+                place.annotate("", (end, box["lane"]), (start, parent["lane"]), arrowprops=arrow)
+    skips.sort(key=lambda pair: pair[1]["column"] - pair[0]["column"])
+    for level, (parent, box) in enumerate(skips):
+        over = 0.5 + 0.7 * (level + 1) / len(skips)
+        left, right = parent["column"], box["column"]
+        place.plot([left, left, right], [parent["high"] / 2, over, over], color=INK, lw=0.9)
+        place.annotate("", (right, box["high"] / 2), (right, over), arrowprops=arrow)
+    return figure
+
+
+def _skips(parent, box):
+    """Whether an arrow between two boxes of one row has to go over others."""
+    return parent["lane"] == box["lane"] and box["column"] - parent["column"] > 1
+
+
+def _boxes(model):
+    """The boxes of `network`, key -> what to draw, those that others come from first."""
+    import keras  # here, for it takes seconds
+
+    boxes, known, kept = {}, {}, []
+
+    def trace(tensor, outside):
+        """Keys of the boxes that a tensor comes from; `outside` holds those of a nested model's inputs."""
+        at = (id(tensor), id(outside))
+        if id(tensor) in outside:
+            return outside[id(tensor)]
+        if at not in known:
+            layer, call, index = tensor._keras_history
+            sources = layer._inbound_nodes[call].input_tensors
+            found = [*dict.fromkeys(key for source in sources for key in trace(source, outside))]
+            if isinstance(layer, keras.Model) and layer.name != "backbone":
+                inside = {
+                    id(tensor): trace(source, outside) for tensor, source in zip(layer.inputs, sources, strict=True)
+                }
+                found = trace(layer.outputs[index], inside)
+                kept.append(inside)  # as long as its id is in use
+            elif not sources or layer.name == "backbone" or hasattr(layer, "kernel"):
+                kind = "layer" if sources and layer.name != "backbone" else "pretrained" if sources else "in"
+                found = [add(layer.name, kind, tensor, found)]
+            known[at] = found
+        return known[at]
+
+    def add(name, kind, tensor, parents):
+        shape, column = tensor.shape[1:], 1 + max((boxes[key]["column"] for key in parents), default=-1)
+        side = shape[0] if len(shape) == 3 else 1
+        box = {"name": name, "kind": kind, "parents": parents, "shape": shape, "side": side, "channels": shape[-1]}
+        boxes[len(boxes)] = box | {"column": column, "lane": 0}
+        return len(boxes) - 1
+
+    ends = trace(model.output, {})
+    last, name = boxes[ends[-1]], {2: "ab", 3: "rgb"}.get(model.output.shape[-1], "out")
+    if last["shape"] == model.output.shape[1:]:
+        last |= {"kind": "out", "name": name}
+    else:
+        add(name, "out", model.output, ends)
+    for box in boxes.values():
+        beside = [other for other in boxes.values() if other["column"] == box["column"] and other is not box]
+        if box["kind"] == "pretrained" and beside:
+            joined = min(other["column"] for other in boxes.values() if box in [boxes[key] for key in other["parents"]])
+            box |= {"lane": -1, "column": (box["column"] + joined) / 2}
+    return boxes
+
+
+@_styled
+def loss_curves(histories, *, metric="loss", same_scale=False):
+    """Draws training (thin) and validation (thick) curves, a panel a run. Returns a Figure.
+
+    `histories`: title -> Keras history, name -> values by epoch. The lowest validation loss is marked. Runs of one loss
+    are compared with `same_scale`; else each panel has its own.
+    """
+    width = WIDTH / max(3, _across(len(histories)))
+    figure, panels = _panels(len(histories), width, 2.8, sharey=same_scale)
     for place, (title, history) in zip(panels, histories.items(), strict=True):
         epochs = np.arange(1, len(history[metric]) + 1)
         place.plot(epochs, history[metric], color=PALETTE[0], linewidth=1, alpha=0.75, label="training")
@@ -304,7 +407,7 @@ def loss_curves(histories, *, metric="loss"):
             place.plot(epochs, validation, color=PALETTE[1], label="validation")
             if metric == "loss":  # of others the lowest value need not be the best
                 best = int(np.argmin(validation))
-                place.plot(epochs[best], validation[best], "o", color=PALETTE[1], mec="white", markersize=7)
+                place.plot(epochs[best], validation[best], "o", color=PALETTE[1], mec="white", markersize=7, label="best")
         place.set(title=title, xlabel="epoch", ylabel=metric.replace("_", " "))
         place.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     panels[0].legend(fontsize=9)
