@@ -1,5 +1,6 @@
 """Figures show what they were given, at the right places."""
 
+import keras
 import matplotlib as mpl
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.testing import assert_allclose, assert_array_equal
 
-from colorlib import color, plots
+from colorlib import color, models, plots
 from colorlib.scoring import scores
 
 
@@ -156,3 +157,30 @@ def test_loss_curves_mark_the_best_epoch():
     assert best.get_xydata().tolist() == [[2, 2.5]]
     assert len(figure.axes[1].lines) == 1
     assert {"L2", "epoch", "loss", "training", "validation"} <= set(texts(figure))
+
+
+def boxes_of(figure):
+    """What stands below each box of a network, from left to right, and how many arrows there are."""
+    figure.draw_without_rendering()
+    (place,) = figure.axes
+    labels = sorted((text.get_position()[0], text.get_text()) for text in place.texts if text.get_text())
+    assert len(labels) == len(place.patches)
+    return [label.replace("\n", " ") for _, label in labels], sum(not text.get_text() for text in place.texts)
+
+
+def test_a_network_is_drawn_from_its_layers_with_its_skip_connections():
+    labels, arrows = boxes_of(plots.network(models.unet(16, downsamplings=3, filters=4)))
+    way = ["8x8 4", "4x4 8", "2x2 16", "4x4 8", "8x8 4"]
+    assert labels == ["16x16 1 lightness", *way, "16x16 2 ab"]
+    assert arrows == 6 + 2  # from each to the next, and over the innermost
+
+
+def test_a_pretrained_network_is_one_box_and_stands_below_where_it_runs_beside_another():
+    inputs = keras.Input((32, 32, 1))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(6, 3)(keras.layers.Conv2D(6, 3)(inputs)))
+    figure = plots.network(models.fusion_colorizer(32, keras.Model(inputs, pooled), filters=4), pretrained="embedder")
+    labels, arrows = boxes_of(figure)
+    assert "6 embedder" in labels and labels[-1] == "32x32 2 ab"  # the last convolution is enlarged
+    assert len(labels) == 1 + 8 + 1 + 1 + 5 + 1 and arrows == 15 + 2
+    rows = {round(patch.get_y() + patch.get_height() / 2, 6) for patch in figure.axes[0].patches}
+    assert rows == {0.0, -1.0}
