@@ -27,7 +27,7 @@ source = "scenes"
 role = "faces"
 image_size = 64
 run_folder = "data/runs/tiny"
-seeds = [0]"""
+seed = 0"""
 OTHER = PARAMETERS.replace('"faces"', '"flowers"') + "\nepochs = 5\nrate = 0.1"
 QUICK = "sources: {faces: scenes, flowers: scenes}\n"
 
@@ -75,7 +75,8 @@ def checkout(tmp_path, monkeypatch):
         (QUICK + "shared: {epocs: 3}", {}, "no notebook has the parameter 'epocs'; did you mean epochs?"),
         (QUICK + "notebooks: {02_othr: {}}", {}, "unknown notebook '02_othr'; did you mean 02_other?"),
         (QUICK + "notebooks: {02_other: {epochs: many}}", {}, "epochs = 'many' is not a int, such as 5"),
-        (QUICK + "shared: {seeds: [0, x]}", {}, r"seeds = \[0, 'x'\] is not a list, such as \[0\]"),
+        (QUICK + "shared: {seed: one}", {}, "seed = 'one' is not a int, such as 0"),
+        (QUICK, {"seeds": [0, 1]}, "one run has one seed, not 2: `make results` runs several"),
         ("sources: {faces: scenes}", {}, "no source for the role 'flowers': give DATA= or SETS="),
         (QUICK, {"data": "scenery"}, "scenery: no such folder or file in .*; did you mean 'scenes'?"),
         (QUICK, {"data": "notebooks/profiles/quick.yaml"}, "quick.yaml: not a whole .tar, .tar.gz or .zip"),
@@ -116,9 +117,9 @@ def test_a_file_that_is_no_notebook_is_named(tmp_path):
 def test_the_plan_fills_in_what_differs(checkout):
     yaml = "shared: {epochs: 2, image_size: 32, rate: 1}\nnotebooks: {02_other: {epochs: 9}}\n"
     folder = checkout({"01_tiny": make_notebook(), "02_other": make_notebook(parameters=OTHER)}, quick=QUICK + yaml)
-    (first, tiny), (second, other) = profiles.plan("quick", folder, data="scenes", seeds=[3, 4])
+    (first, tiny), (second, other) = profiles.plan("quick", folder, data="scenes", seeds=[3])
     assert (first, second) == ("01_tiny", "02_other")
-    expected = {"profile": "quick", "source": "scenes", "role": "faces", "image_size": 32, "seeds": [3, 4]}
+    expected = {"profile": "quick", "source": "scenes", "role": "faces", "image_size": 32, "seed": 3}
     assert tiny == expected | {"run_folder": "data/runs/quick/01_tiny"}
     assert (other["epochs"], other["rate"], other["role"]) == (9, 1, "flowers")
     assert [stem for stem, _ in profiles.plan("quick", folder, only=["2"])] == ["02_other"]
@@ -157,13 +158,13 @@ def test_results_are_one_run_for_each_role_and_seed(checkout):
     yaml = QUICK + "results: {01_tiny: {faces: [0, 1], flowers: [0]}}"
     folder = checkout({"01_tiny": make_notebook()}, quick=yaml)
     runs = [values for _, values in profiles.plan("quick", folder, results=True)]
-    assert [(values["role"], values["seeds"]) for values in runs] == [("faces", [0]), ("faces", [1]), ("flowers", [0])]
+    assert [(values["role"], values["seed"]) for values in runs] == [("faces", 0), ("faces", 1), ("flowers", 0)]
 
 
 WRITE_RESULT = """\
 import pandas as pd
 from colorlib.scoring import results
-row = {"experiment": "01_tiny", "variant": "l2", "role": role, "seed": seeds[0], "data": source, "digest": "0"}
+row = {"experiment": "01_tiny", "variant": "l2", "role": role, "seed": seed, "data": source, "digest": "0"}
 row |= {"parameters": "{}", "hardware": "2 cores", "ciede2000": 7.25, "ciede2000_low": 7.0, "ciede2000_high": 7.5}
 results.add(f"../{run_folder}/results/01_tiny.csv", row, pd.DataFrame({"ciede2000": [7.0, 7.5]}))
 print("trained on", source)"""

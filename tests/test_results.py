@@ -231,9 +231,9 @@ def test_runs_on_other_pictures_and_seeds_are_not_compared(tmp_path):
 
 
 def test_settings_are_what_is_trained_and_not_where(tmp_path):
-    values = {"epochs": 4, "role": "faces", "source": "a", "faces_source": "b", "run_folder": "c", "seeds": [0]}
+    values = {"epochs": 4, "role": "faces", "source": "a", "faces_source": "b", "run_folder": "c", "seed": 0}
     digest = runner.settings(values)
-    assert digest == runner.settings(values | {"source": "x", "faces_source": "y", "run_folder": "z", "seeds": [1]})
+    assert digest == runner.settings(values | {"source": "x", "faces_source": "y", "run_folder": "z", "seed": 1})
     assert len({digest, *(runner.settings(values | change) for change in ({"epochs": 5}, {"role": "flowers"}))}) == 3
 
 
