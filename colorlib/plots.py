@@ -114,7 +114,7 @@ def variants_sheet(variants, truth):
     captions = [f"{value:.1f}" if value else "" for row in far for value in row]
     pictures = [picture for row in rows.values() for picture in row]
     left = 0.42  # inches, for titles of two lines
-    figure, axes = _tiles(pictures, captions, across=len(truth), tile=(WIDTH - left) / len(truth), left=left)
+    figure, axes = _tiles(pictures, captions, across=len(truth), tile=min(2, (WIDTH - left) / len(truth)), left=left)
     for place, title in zip(axes[:, 0], rows, strict=True):
         note = {"transform": place.transAxes, "ha": "right", "va": "center", "rotation": 90, "fontsize": 9.5}
         place.text(-0.04, 0.5, textwrap.fill(title, 20), **note)
@@ -301,22 +301,23 @@ def network(model, *, pretrained="pretrained network"):
     boxes = _boxes(model)
     columns, tall = 1 + max(box["column"] for box in boxes.values()), max(box["side"] for box in boxes.values())
     skips = [(boxes[key], box) for box in boxes.values() for key in box["parents"] if _skips(boxes[key], box)]
-    low, high = min(box["lane"] for box in boxes.values()) - 0.95, 0.5 + 0.75 * bool(skips)
+    for box in boxes.values():
+        box["high"], box["wide"] = 0.9 * math.sqrt(box["side"] / tall), 0.16 + 0.055 * math.log2(box["channels"])
+        size = f"{box['side']}x{box['side']}\n{box['channels']}" if len(box["shape"]) == 3 else f"{box['channels']}"
+        name = pretrained if box["kind"] == "pretrained" else box["name"] if box["kind"] != "layer" else ""
+        box["label"] = "\n".join(part for part in (size, name) if part)
+        box["below"] = box["lane"] - box["high"] / 2 - 0.06 - 0.14 * (1 + box["label"].count("\n"))
+    low, high = min(box["below"] for box in boxes.values()), 0.5 + 0.75 * bool(skips)
     figure, axes = _canvas(1, 1, (WIDTH, 1.3 * (high - low)), layout="constrained")
     place, inks = axes[0, 0], {"in": "#d0d0d0", "layer": "#a9cfe6", "pretrained": "#f3d9a4", "out": "#e6a98c"}
     place.set(xlim=(-0.6, columns - 0.4), ylim=(low, high))
     place.set_axis_off()
+    note = {"ha": "center", "va": "top", "fontsize": min(9, 120 / columns), "color": QUIET}
     for box in boxes.values():
-        box["high"], box["wide"] = 0.9 * math.sqrt(box["side"] / tall), 0.16 + 0.055 * math.log2(box["channels"])
         left, bottom = box["column"] - box["wide"] / 2, box["lane"] - box["high"] / 2
         patch = mpl.patches.Rectangle((left, bottom), box["wide"], box["high"], fc=inks[box["kind"]], ec=INK, lw=0.8)
         place.add_patch(patch)
-        size = f"{box['side']}x{box['side']}\n{box['channels']}" if len(box["shape"]) == 3 else f"{box['channels']}"
-        name = pretrained if box["kind"] == "pretrained" else box["name"] if box["kind"] != "layer" else ""
-        label = "\n".join(part for part in (size, name) if part)
-        note = {"ha": "center", "va": "top", "fontsize": min(9, 120 / columns), "color": QUIET}
-        box["below"] = bottom - 0.06 - 0.14 * (1 + label.count("\n"))
-        place.text(box["column"], bottom - 0.05, label, **note)
+        place.text(box["column"], bottom - 0.05, box["label"], **note)
     arrow = {"arrowstyle": "-|>", "color": INK, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
     for box in boxes.values():
         for parent in (boxes[key] for key in box["parents"]):

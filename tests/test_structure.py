@@ -15,7 +15,7 @@ LAYERS = (
     {"color"},
     {"data"},
     {"models"},
-    {"training", "scoring"},
+    {"training", "scoring", "bugs"},
     {"decoding"},
     {"colorize", "plots"},
     {"album"},
