@@ -296,7 +296,7 @@ def network(model, *, pretrained="pretrained network"):
 
     A box is a convolution or a dense layer, as high as its map and as wide as it has channels, by the square root of
     the one and the logarithm of the other; a layer "backbone" is one box, called `pretrained`. Arrows into one box are
-    joined; those over others are skip connections.
+    joined; those over others are skip connections. What a residual block passes by its convolutions is not drawn.
     """
     boxes = _boxes(model)
     columns, tall = 1 + max(box["column"] for box in boxes.values()), max(box["side"] for box in boxes.values())
@@ -358,6 +358,8 @@ def _boxes(model):
         if at not in known:
             layer, call, index = tensor._keras_history
             sources = layer._inbound_nodes[call].input_tensors
+            if isinstance(layer, keras.layers.Add):  # a residual block: what it computes, not what it passes on
+                sources = sources[-1:]
             found = [*dict.fromkeys(key for source in sources for key in trace(source, outside))]
             if isinstance(layer, keras.Model) and layer.name != "backbone":
                 inside = {
