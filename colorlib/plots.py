@@ -410,7 +410,8 @@ def loss_curves(histories, *, metric="loss", same_scale=False):
             place.plot(epochs, validation, color=PALETTE[1], label="validation")
             if metric == "loss":  # of others the lowest value need not be the best
                 best = int(np.argmin(validation))
-                place.plot(epochs[best], validation[best], "o", color=PALETTE[1], mec="white", markersize=7, label="best")
+                dot = {"color": PALETTE[1], "mec": "white", "markersize": 7, "label": "best"}
+                place.plot(epochs[best], validation[best], "o", **dot)
         place.set(title=title, xlabel="epoch", ylabel=metric.replace("_", " "))
         place.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     panels[0].legend(fontsize=9)

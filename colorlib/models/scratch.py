@@ -38,10 +38,10 @@ def decoder(x, widths, doubled):
     `doubled` counts the convolutions from 0; doubling is by nearest neighbor.
     """
     for i, width in enumerate(widths):
-        x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
+        x = layers.Conv2D(width, 3, padding="same", activation="relu", name=f"decoder_{i}")(x)
         if i in doubled:
             x = layers.UpSampling2D(2, interpolation="nearest")(x)
-    ab = layers.Conv2D(2, 3, padding="same", activation="tanh", dtype="float32")(x)
+    ab = layers.Conv2D(2, 3, padding="same", activation="tanh", name="decoder_ab", dtype="float32")(x)
     return layers.UpSampling2D(2, interpolation="nearest", dtype="float32")(ab) if len(widths) in doubled else ab
 
 
