@@ -1,6 +1,7 @@
 """The runner of the notebooks, on tiny ones made here; what each profile asks for; the anatomy of the real ones."""
 
 import ast
+import base64
 import json
 import os
 import pathlib
@@ -187,6 +188,38 @@ def test_training_all_leaves_executed_copies_a_page_and_renderings(checkout):
     rendered = (folder / "rendered" / "01_tiny.ipynb").read_text(encoding="utf-8")
     assert "trained on scenes" in rendered and 'papermill":' not in rendered and str(folder) not in rendered
     assert not list(run.glob("*partial*"))
+
+
+BROWSER = next(filter(shutil.which, ("chromium", "chromium-browser", "google-chrome")), None)
+LOOK = """<script>addEventListener("load", () => {
+  const slider = document.querySelector(".slider"), input = slider.querySelector("input");
+  const clipped = () => getComputedStyle(slider.querySelector("img + img")).clipPath;
+  const before = clipped();
+  input.value = 20; input.dispatchEvent(new Event("input"));
+  const whole = [...document.images].filter(image => image.naturalWidth > 100).length;
+  document.title = `${whole} of ${document.images.length} images; ${before} to ${clipped()}`;
+});</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
+def test_the_page_of_a_run_opens_in_a_browser_without_network(tmp_path):
+    notebook = make_notebook("show()")
+    notebook["metadata"]["papermill"] = {"duration": 90}
+    picture = base64.b64encode((ROOT / "docs" / "strip.jpg").read_bytes()).decode()
+    notebook["cells"][-1]["outputs"] = [
+        {"output_type": "display_data", "data": {"image/jpeg": picture}, "metadata": {}}
+    ]
+    (tmp_path / "01_tiny.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    page = gallery.write_index(tmp_path, ["01_tiny", "02_not_run"])
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=.(https?:)?//", text) and "1 notebooks, 1.5 minutes" in text
+    page.write_text(text + LOOK, encoding="utf-8")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
+    seen = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=60).stdout
+    assert (
+        re.search("<title>(.*)</title>", seen)[1] == "5 of 5 images; inset(0px 0px 0px 50%) to inset(0px 0px 0px 20%)"
+    )
 
 
 def test_results_are_collected_once(checkout, capsys):

@@ -1,23 +1,30 @@
 """Executed notebooks made into things to look at: an index page of a run, copies fit for the repository."""
 
+import base64
 import html
+import io
 import json
 import pathlib
 import re
 import string
+
+from PIL import Image
 
 from colorlib.data import files
 from notebooks.runner import profiles
 
 GREETING = re.compile(r"WARNING: All log messages before absl::|[IWE]0000 |To enable the following instruct")
 RETRACING = re.compile(r"WARNING:tensorflow:.* retracing")  # as every new model is
+SHOWN = ("kodim21", "kodim23", "kodim16", "kodim05")  # of the gallery, on the page of a run
+GAP = 8  # pixels of white between the pictures of docs/gallery
 PAGE = pathlib.Path(__file__).with_suffix(".html")
 
 
 def write_index(folder, stems):
-    """Writes index.html into a run's folder: its executed notebooks as pages, with minutes and results.
+    """Writes index.html into a run's folder: its executed notebooks as pages, with pictures, minutes and results.
 
-    Returns the path. `stems` are the notebooks to list; those that have not been executed are left out.
+    Returns the path. `stems` are the notebooks to list; those that have not been executed are left out. The page needs
+    no network, and no other file but the notebooks' pages.
     """
     import nbformat
     from nbconvert import HTMLExporter
@@ -35,15 +42,52 @@ def write_index(folder, stems):
         minutes = notebook.metadata["papermill"]["duration"] / 60
         total += minutes
         name = html.escape(profiles.title(notebook) or stem)
-        items.append(f'<li><a href="{stem}.html">{name}</a><span class="quiet">{minutes:.1f} min</span></li>')
-    summary = f"{len(items)} notebooks, {total:.1f} minutes."
+        picture = _first_picture(notebook)
+        thumbnail = f'<img src="{picture}" alt="">' if picture else ""
+        items.append(
+            f'<li><a href="{stem}.html"><span class="thumbnail">{thumbnail}</span>{name}</a>'
+            f'<span class="quiet">{minutes:.1f} min</span></li>'
+        )
     page = string.Template(PAGE.read_text(encoding="utf-8")).substitute(
         title=f"Colorization laboratory · {html.escape(folder.name)}",
-        summary=summary,
+        summary=f"{len(items)} notebooks, {total:.1f} minutes.",
+        sliders="\n".join(_slider(name) for name in SHOWN),
         items="\n".join(items),
-        table=_table(folder),
+        tables=_tables(folder),
     )
     return files.write(folder / "index.html", page)
+
+
+def _first_picture(notebook):
+    """The first picture that a notebook shows, small, as an address that holds it; None for one without."""
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        for kind in ("image/png", "image/jpeg"):
+            if kind in output.get("data", {}):
+                picture = Image.open(io.BytesIO(base64.b64decode(output["data"][kind]))).convert("RGB")
+                width, height = picture.size
+                picture = picture.crop((0, 0, width, min(height, width * 9 // 16)))
+                return _address(picture.resize((320, 320 * picture.height // width), Image.Resampling.LANCZOS))
+    return None
+
+
+def _slider(name):
+    """A photograph of the gallery in grey and as the shipped colorizer colors it, one below the other."""
+    row = Image.open(profiles.ROOT / "docs" / "gallery" / f"{name}.jpg")  # grey, colored and true, with white between
+    width = (row.width - 2 * GAP) // 3
+    grey, colored = (row.crop((left, 0, left + width, row.height)) for left in (0, width + GAP))
+    return (
+        '<figure class="slider">'
+        f'<img src="{_address(grey)}" alt="in grey"><img src="{_address(colored)}" alt="colored">'
+        '<input type="range" value="50" aria-label="how much is shown in grey" '
+        "oninput=\"this.parentNode.style.setProperty('--at', this.value + '%')\"></figure>"
+    )
+
+
+def _address(picture):
+    """A picture as an address of the web that holds it."""
+    encoded = io.BytesIO()
+    picture.save(encoded, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"
 
 
 def strip_greetings(path):
@@ -79,11 +123,15 @@ def render(path, place):
     return files.write(place, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
-def _table(folder):
-    """The results of a run as an HTML table; nothing where it has none yet."""
+def _tables(folder):
+    """The results of a run as HTML, a table a set of pictures; nothing where it has none yet."""
     from colorlib.scoring import results
 
-    table = results.results_table(folder)
-    if table.empty:
+    found = results.results_table(folder)
+    if found.empty:
         return ""
-    return f'<h2>Results</h2>\n<div class="table">{table.to_html(index=False, border=0)}</div>'
+    parts = ["<h2>Leaderboard</h2>", "<p>Each set by itself, the most accurate above.</p>"]
+    for data, rows in found.groupby("data"):
+        table = rows.drop(columns="data").to_html(index=False, border=0)
+        parts.append(f'<h3>{html.escape(data)}</h3>\n<div class="table">{table}</div>')
+    return "\n".join(parts)
