@@ -218,7 +218,7 @@ def test_the_page_of_a_run_opens_in_a_browser_without_network(tmp_path):
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
     seen = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=60).stdout
     assert (
-        re.search("<title>(.*)</title>", seen)[1] == "5 of 5 images; inset(0px 0px 0px 50%) to inset(0px 0px 0px 20%)"
+        re.search("<title>(.*)</title>", seen)[1] == "9 of 9 images; inset(0px 0px 0px 50%) to inset(0px 0px 0px 20%)"
     )
 
 
