@@ -34,6 +34,17 @@ def test_every_notebook_was_timed_and_is_listed():
     assert list(timed) == list(docs.NOTEBOOKS) == list(profiles.source_notebooks(docs.ROOT / "notebooks"))
 
 
+def test_what_the_originals_show_is_in_a_section_of_its_notebook():
+    text = (docs.ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|.*\| (\d\d), (\*.*\*) \|$", text, re.MULTILINE)
+    assert len(rows) > 15
+    for number, sections in rows:
+        (path,) = (docs.ROOT / "notebooks").glob(f"{number}_*.ipynb")
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        headings = {line[3:].strip() for cell in cells for line in cell["source"] if line.startswith("## ")}
+        assert set(re.findall(r"\*(.+?)\*(?:, |$)", sections)) <= headings
+
+
 # The shipped colorizer, from rows
 
 
