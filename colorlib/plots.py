@@ -192,11 +192,11 @@ def _gamut():
 
 
 @_styled
-def bin_shares(shares, *, lightness=65):
+def bin_shares(shares, *, truth=None, lightness=65):
     """Draws how a model shares its belief among the 261 bins: title -> shares (261,), or None. Returns a Figure.
 
     The ab plane is seen at one L*. With None each bin is drawn alike; with shares the larger, the larger its share; a
-    ring marks their mean, the color that they stand for.
+    ring marks their mean, the color that they stand for, and a cross the true color `truth`, a* and b*, if given.
     """
     grid = np.stack(np.meshgrid(np.arange(-112, 113), np.arange(-112, 113)), axis=-1)  # a*, b* by rows of b*
     flat = color.lab_to_rgb(np.dstack([np.full(grid.shape[:2], float(lightness)), grid]))
@@ -216,7 +216,9 @@ def bin_shares(shares, *, lightness=65):
             area = np.where(np.asarray(share) > 0.002, 900 * np.asarray(share), 0)
             place.scatter(*centers.T, s=area, facecolors=fill, edgecolors=INK, linewidths=0.5 * (area > 0))
             place.scatter(*(np.asarray(share) @ centers), **ring)
-        place.set(title=title, xlabel="a*", xticks=range(-100, 101, 50), yticks=range(-100, 101, 50))
+            if truth is not None:
+                place.scatter(*truth, marker="x", s=70, color="black", linewidths=2)
+        place.set(title=title, xlabel="a*", xticks=range(-100, 101, 50), yticks=range(-100, 101, 50), ylim=(-118, 112))
         place.grid(visible=False)
     panels[0].set_ylabel("b*")
     return figure
@@ -258,8 +260,8 @@ def tradeoff_curves(curves, points, *, stars=None):
     """Draws what more color costs: colorfulness ratio against two scores, a line a method. Returns a Figure.
 
     `curves`: method -> list of points as from `scores.curve_point`, each with a "label", the dial's value, which
-    stands at both ends and where the ratio is closest to 1. `points`: name -> one such point, for baselines. `stars`:
-    method -> one such point, the setting that was chosen, in the color of its curve.
+    stands at both ends and where the ratio is closest to 1, if there is room. `points`: name -> one such point, for
+    baselines. `stars`: method -> one such point, the setting that was chosen, in the color of its curve.
     """
     figure, axes = _canvas(1, len(_AXES), (WIDTH, 4.5), layout="constrained")
     figure.get_layout_engine().set(wspace=0.06)
@@ -269,11 +271,6 @@ def tradeoff_curves(curves, points, *, stars=None):
             x, y = ([point[name] for point in curve] for name in ("colorfulness_ratio", score))
             line = {"color": PALETTE[index % len(PALETTE)], "marker": "o", "markeredgecolor": "white"}
             place.plot(x, y, markersize=6.5, markeredgewidth=1, label=method, zorder=3, **line)
-            closest = min(range(len(curve)), key=lambda i: abs(x[i] - 1))
-            note = {"textcoords": "offset points", "color": line["color"], "ha": "center", "fontsize": 8, "zorder": 4}
-            for i in sorted({0, closest, len(curve) - 1}):
-                text = place.annotate(curve[i]["label"], (x[i], y[i]), (0, -14 if index % 2 else 8), **note)
-                text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
             if star := (stars or {}).get(method):
                 place.plot(
                     star["colorfulness_ratio"], star[score], "*", color=line["color"], mec="black", ms=15, zorder=5
@@ -284,10 +281,31 @@ def tradeoff_curves(curves, points, *, stars=None):
             place.annotate(name, (left, height), (7, -3), textcoords="offset points", fontsize=8, color=QUIET)
         place.set(xlabel="colorfulness ratio (1: as colorful as the truth)", ylabel=axis)
         place.margins(x=0.08, y=0.1)
+        _label_dials(place, curves, [*points.values(), *(stars or {}).values()], score)
         place.text(1, 1.01, "truth ± 10 %", transform=place.get_xaxis_transform(), ha="center", fontsize=8, color=QUIET)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(curves)))
+    if stars:
+        handles.append(mpl.lines.Line2D([], [], marker="*", ls="", color="white", mec="black", ms=15))
+        labels.append("chosen on validation")
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(5, len(handles)))
     return figure
+
+
+def _label_dials(place, curves, others, score):
+    """Writes the values of dials beside their points, but not where something stands already."""
+    place.autoscale_view()
+    to_share = place.transLimits.transform  # of the panel's width and height
+    taken = [to_share((point["colorfulness_ratio"], point[score])) for point in others]
+    for index, curve in enumerate(curves.values()):
+        last, closest = len(curve) - 1, min(range(len(curve)), key=lambda i: abs(curve[i]["colorfulness_ratio"] - 1))
+        for i in dict.fromkeys((last, 0, closest)):
+            at = curve[i]["colorfulness_ratio"], curve[i][score]
+            if all(np.abs(to_share(at) - other).max() > 0.06 for other in taken):
+                taken.append(to_share(at))
+                note = {"textcoords": "offset points", "ha": "center", "fontsize": 8, "zorder": 4}
+                ink = PALETTE[index % len(PALETTE)]
+                text = place.annotate(curve[i]["label"], at, (0, -14 if index % 2 else 8), color=ink, **note)
+                text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 
 
 @_styled
