@@ -376,9 +376,11 @@ def _boxes(model):
         if at not in known:
             layer, call, index = tensor._keras_history
             sources = layer._inbound_nodes[call].input_tensors
-            if isinstance(layer, keras.layers.Add):  # a residual block: what it computes, not what it passes on
-                sources = sources[-1:]
             found = [*dict.fromkeys(key for source in sources for key in trace(source, outside))]
+            if isinstance(layer, keras.layers.Add):  # of a residual block what it computes, not what it passes on
+                parents = {parent for key in found for parent in boxes[key]["parents"]}
+                passed_on = {parent for key in parents for parent in boxes[key]["parents"]}
+                found = [key for key in found if key not in passed_on]
             if isinstance(layer, keras.Model) and layer.name != "backbone":
                 inside = {
                     id(tensor): trace(source, outside) for tensor, source in zip(layer.inputs, sources, strict=True)
