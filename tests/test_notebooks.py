@@ -183,8 +183,9 @@ def test_training_all_leaves_executed_copies_a_page_and_renderings(checkout):
     assert "trained on scenes" in (run / "01_tiny.ipynb").read_text()
     assert results.load_results(run)["seed"].tolist() == [5]
     page = (run / "index.html").read_text(encoding="utf-8")
-    assert '<a href="01_tiny.html">01 · Tiny</a>' in page and "7.2" in page
-    assert "trained on scenes" in (run / "01_tiny.html").read_text(encoding="utf-8")
+    assert '<a href="01_tiny.html">' in page and "01 · Tiny</a>" in page and "7.2" in page
+    html = (run / "01_tiny.html").read_text(encoding="utf-8")
+    assert "trained on scenes" in html and html.count("run_folder") == 2  # as a parameter and where it is used
     rendered = (folder / "rendered" / "01_tiny.ipynb").read_text(encoding="utf-8")
     assert "trained on scenes" in rendered and 'papermill":' not in rendered and str(folder) not in rendered
     assert not list(run.glob("*partial*"))

@@ -16,6 +16,7 @@ from notebooks.runner import profiles
 GREETING = re.compile(r"WARNING: All log messages before absl::|[IWE]0000 |To enable the following instruct")
 RETRACING = re.compile(r"WARNING:tensorflow:.* retracing")  # as every new model is
 SHOWN = ("kodim21", "kodim23", "kodim16", "kodim05")  # of the gallery, on the page of a run
+COLORED = pathlib.Path(__file__).parents[2] / "docs" / "gallery"
 GAP = 8  # pixels of white between the pictures of docs/gallery
 PAGE = pathlib.Path(__file__).with_suffix(".html")
 
@@ -28,15 +29,21 @@ def write_index(folder, stems):
     """
     import nbformat
     from nbconvert import HTMLExporter
+    from traitlets.config import Config
 
     folder = pathlib.Path(folder)
-    exporter = HTMLExporter()
+    collapse = {"enabled": True, "remove_input_tags": ["collapsed"]}
+    exporter = HTMLExporter(config=Config({"TagRemovePreprocessor": collapse}))
     items, total = [], 0.0
     for stem in stems:
         path = folder / f"{stem}.ipynb"
         if not path.is_file():
             continue
         notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            is_injected = "injected-parameters" in cell.metadata.get("tags", ())  # they stand above already
+            if is_injected or cell.metadata.get("jupyter", {}).get("source_hidden"):
+                cell.metadata["tags"] = [*cell.metadata.get("tags", ()), "collapsed"]
         body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": stem}})
         files.write(folder / f"{stem}.html", body)
         minutes = notebook.metadata["papermill"]["duration"] / 60
@@ -72,7 +79,7 @@ def _first_picture(notebook):
 
 def _slider(name):
     """A photograph of the gallery in grey and as the shipped colorizer colors it, one below the other."""
-    row = Image.open(profiles.ROOT / "docs" / "gallery" / f"{name}.jpg")  # grey, colored and true, with white between
+    row = Image.open(COLORED / f"{name}.jpg")  # grey, colored and true, with white between
     width = (row.width - 2 * GAP) // 3
     grey, colored = (row.crop((left, 0, left + width, row.height)) for left in (0, width + GAP))
     return (
