@@ -118,6 +118,28 @@ def open_photograph(data, name):
     return photograph
 
 
+class Room:
+    """Holds up threads so that the sizes of what is in work add up to at most `most`; a larger one works alone."""
+
+    def __init__(self, most):
+        self.most, self.free = most, most
+        self.entrance, self.changed = threading.Lock(), threading.Condition()
+
+    @contextlib.contextmanager
+    def place(self, size):
+        """A place of a size, for a `with`. They come in one after another, or small ones would keep a large one out."""
+        size = min(size, self.most)
+        with self.entrance, self.changed:
+            self.changed.wait_for(lambda: size <= self.free)
+            self.free -= size
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.free += size
+                self.changed.notify_all()
+
+
 def count_pixels(data, name):
     """Counts a picture's pixels by its header alone; from a file's bytes. Raises `ImageError`."""
     with _opened(data, name) as image:
