@@ -10,6 +10,7 @@ import http.server
 import io
 import lzma
 import os
+import pathlib
 import tarfile
 import threading
 import time
@@ -268,6 +269,36 @@ def test_a_set_whose_tables_are_not_whole_is_refused_and_built_again(tmp_path, c
     assert prepare(source, tmp_path) == folder
     assert f"{folder} is not whole; preparing it again" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in folder.glob("*.*")} == whole
+
+
+def cut(path):
+    os.truncate(path, 500)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-50] ^= 4
+    path.write_bytes(content)
+
+
+def exchange(path):
+    path.write_bytes(next(each for each in path.parent.iterdir() if each != path).read_bytes())
+
+
+@pytest.mark.parametrize("damage", [cut, empty, flip_a_bit, exchange, pathlib.Path.unlink])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_set_with_a_damaged_picture_is_built_again(album, tmp_path, capsys, damage, beside):
+    source = f"{album}::faces" if beside else album / "faces.tar"
+    folder = prepare(source, tmp_path)
+    whole = {path.name: path.read_bytes() for path in (folder / "pictures").iterdir()}
+    damage(sorted((folder / "pictures").iterdir())[3])
+    assert prepare(source, tmp_path) == folder
+    assert capsys.readouterr().err.count("is not whole; preparing it again") == 1
+    assert {path.name: path.read_bytes() for path in (folder / "pictures").iterdir()} == whole
 
 
 # Errors that pass

@@ -5,10 +5,13 @@ have seen, and threads change nothing. All is TensorFlow operations; only `album
 """
 
 import copy
+import functools
 import hashlib
 import json
 import math
 import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from colorlib import color
 from colorlib.data import files
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # when imported, it would ask the network for a newer version
-_FORMAT = 1  # part of a cache's name; raise it when what is cached changes
+_FORMAT = 2  # part of a cache's name; raise it when what is cached changes
 _PARALLEL = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
 _OPTIONS = tf.data.Options()
 # Not tuned while it runs: of 90 iterators with tuning, 6 took 1 to 16 s to end, until its thread woke; without, none.
@@ -55,7 +58,7 @@ def load(paths, image_size, *, cache=None):
     Without `cache`: a float32 tensor (N, S, S, 3) in memory, lightness and ab in [-1, 1]. With deterministic kernels,
     TensorFlow holds it twice while batches are drawn. With a folder as `cache`, for sets larger than memory: a tensor
     (N,) of names of files in it. The next call with the same pictures and size uses them again, and makes those anew
-    that are missing or cut short.
+    that are missing or damaged.
 
     Raises ValueError for no paths, and `files.ImageError`, which names the file, for one that is no clean JPEG.
     """
@@ -147,7 +150,8 @@ def batches(
     size = math.isqrt(os.path.getsize(pictures[0].numpy()) // 3) if pictures.dtype == tf.string else None
 
     def cached(file):
-        return _to_lab(tf.reshape(tf.io.decode_raw(tf.io.read_file(file), tf.uint8), (size, size, 3)))
+        content = tf.strings.substr(tf.io.read_file(file), 0, 3 * size**2)
+        return _to_lab(tf.reshape(tf.io.decode_raw(content, tf.uint8), (size, size, 3)))
 
     def batch(indices, epoch, step):
         lab = tf.gather(pictures, indices)
@@ -210,21 +214,34 @@ def _decoded(paths, image_size, then=tf.identity):
 
 
 def _cached(paths, image_size, cache):
-    """The files of the pictures in a cache folder, each made where it is missing or not whole."""
+    """The files of the pictures in a cache folder, each made where it is missing or not whole.
+
+    A file holds the picture's bytes and behind them their CRC-32.
+    """
     stats = [[Path(path).name, os.stat(path).st_size, os.stat(path).st_mtime_ns] for path in paths]
     key = hashlib.sha256(json.dumps([_FORMAT, image_size, stats]).encode()).hexdigest()[:16]
     folder = cache / key
     with files.locked(folder):
         for leftover in folder.glob("*.part"):  # of a process that was killed
             leftover.unlink()
-        sizes = {file.name: file.stat().st_size for file in folder.glob("*.rgb")}
         kept = [folder / f"{number:07d}.rgb" for number in range(len(paths))]
-        missing = [number for number, file in enumerate(kept) if sizes.get(file.name) != 3 * image_size**2]
-        if missing and sizes:
-            print(f"{folder}: {len(missing)} of {len(kept)} cached pictures are missing or cut short; making them anew")
+        with ThreadPoolExecutor() as pool:
+            whole = list(pool.map(functools.partial(_is_whole, size=3 * image_size**2), kept))
+        missing = [number for number, fine in enumerate(whole) if not fine]
+        if missing and any(folder.glob("*.rgb")):
+            print(f"{folder}: {len(missing)} of {len(kept)} cached pictures are missing or damaged; making them anew")
         if missing or not kept:
             batches = _decoded([paths[number] for number in missing], image_size)
             made = (picture for batch in batches for picture in batch.numpy())
             for number, picture in zip(missing, made, strict=True):
-                files.write(kept[number], picture.tobytes())
+                content = picture.tobytes()
+                files.write(kept[number], content + zlib.crc32(content).to_bytes(4))
     return kept
+
+
+def _is_whole(file, size):
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return False
+    return len(content) == size + 4 and zlib.crc32(content[:size]).to_bytes(4) == content[size:]

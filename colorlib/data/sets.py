@@ -7,7 +7,8 @@ picture passes `files.load` once, each video of a folder of videos `video.frames
                             manifest.csv     file, group, split, width, height, source; sorted by file
                             rejects.csv      what cannot be used: source, reason; sorted by source
                             hashes.npy       what each picture of the manifest looks like, in 512 bits
-                            set.json         number of pictures, checksums of these three, and which files may be
+                            pictures.csv     size and checksum of each picture: file, bytes, crc32
+                            set.json         number of pictures, checksums of these four, and which files may be
                                              readable another time; written last
 
 Files are named after their content, so the first n of the sorted paths are a fair sample.
@@ -316,18 +317,19 @@ def _store(target, room, name, content, group=None):
     own = hashlib.sha256(bytes(content)).hexdigest()
     # Exact duplicates share the first part; the second keeps their files apart.
     file = f"pictures/{own[:16]}-{name_hash(name)[:6]}.jpg"
-    (target / file).write_bytes(files.encode(picture, ".jpg"))
-    size = {"width": width, "height": height}
-    return {"file": file, "group": group or own, **size, "source": name, "hash": difference_hash(picture)}
+    content = files.encode(picture, ".jpg")
+    (target / file).write_bytes(content)
+    about = {"width": width, "height": height, "bytes": len(content), "crc32": zlib.crc32(content)}
+    return {"file": file, "group": group or own, **about, "source": name, "hash": difference_hash(picture)}
 
 
 def _write_tables(target, rows, rejected, hashes=None):
-    """Writes the tables and last set.json, which holds their checksums."""
+    """Writes the tables and last set.json, which holds their checksums. A set with pictures of its own has hashes."""
     passing = [row["source"] for row in rejected if row.pop("passing", False)]
     tables = {"manifest.csv": _csv(_COLUMNS, rows), "rejects.csv": _csv(("source", "reason"), rejected)}
     if hashes is not None:
         np.save(packed := io.BytesIO(), np.packbits(hashes, axis=-1))
-        tables["hashes.npy"] = packed.getvalue()
+        tables |= {"hashes.npy": packed.getvalue(), "pictures.csv": _csv(("file", "bytes", "crc32"), rows)}
     sums = {}
     for name, content in tables.items():
         files.write(target / name, content)
@@ -346,7 +348,7 @@ def _can_be_read_now(folder, entries):
 
 
 def _csv(columns, rows):
-    writer = csv.DictWriter(text := io.StringIO(newline=""), columns, lineterminator="\n")
+    writer = csv.DictWriter(text := io.StringIO(newline=""), columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode("utf-8", "backslashreplace")
@@ -366,9 +368,26 @@ def _table(folder, name):
 
 def _is_whole(folder):
     try:
-        return all(_table(folder, name) for name in ("manifest.csv", "rejects.csv"))
+        whole = all(_table(folder, name) for name in ("manifest.csv", "rejects.csv"))
+        return whole and ((folder / "pictures").is_symlink() or _pictures_are_whole(folder))
     except SourceError:
         return False
+
+
+def _pictures_are_whole(folder):
+    """Whether the pictures are as they were written. Only those changed after set.json, the last file, are read."""
+    written = (folder / "set.json").stat().st_mtime_ns
+    for row in _rows(folder, "pictures.csv"):
+        try:
+            found = (folder / row["file"]).stat()
+            later = found.st_mtime_ns > written
+            if found.st_size != int(row["bytes"]):
+                return False
+            if later and zlib.crc32((folder / row["file"]).read_bytes()) != int(row["crc32"]):
+                return False
+        except OSError:
+            return False
+    return True
 
 
 def _rows(folder, name):
