@@ -16,6 +16,7 @@ import threading
 import time
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import numpy as np
@@ -622,18 +623,33 @@ def test_offline_says_where_to_put_the_file(tmp_path, monkeypatch):
     assert len(rows(prepare("celeba", tmp_path))) == len(PICTURES)
 
 
-def test_two_builds_at_once_agree(tmp_path, monkeypatch):
+def test_of_two_builds_at_once_the_second_waits_and_takes_what_the_first_made(tmp_path, monkeypatch, capsys):
     source = write_tar(tmp_path / "a.tar", PICTURES)
-    first = prepare(source, tmp_path)
-    stamp = (first / "manifest.csv").stat().st_mtime_ns
-    build = sets._build
-    first.rename(tmp_path / "quicker")
+    real, made, begun, go_on = sets._build, [], threading.Event(), threading.Event()
 
-    def late(*arguments):
-        build(*arguments)
-        (tmp_path / "quicker").rename(first)  # another process finishes just before us
+    def slow(*arguments):
+        begun.set()
+        go_on.wait(10)
+        made.append(real(*arguments))
 
-    monkeypatch.setattr(sets, "_build", late)
-    assert prepare(source, tmp_path) == first
-    assert (first / "manifest.csv").stat().st_mtime_ns == stamp
-    assert [path.name for path in first.parent.iterdir()] == [first.name]
+    monkeypatch.setattr(sets, "_build", slow)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(prepare, source, tmp_path)
+        begun.wait(10)
+        second = pool.submit(prepare, source, tmp_path)
+        while "another process works in this folder" not in capsys.readouterr().err:
+            time.sleep(0.01)
+        go_on.set()
+        assert first.result() == second.result() and len(made) == 1
+    assert everything_in(tmp_path / "data" / "processed")[0] == first.result().name  # nothing hidden is left
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path):
+    source = write_tar(tmp_path / "a.tar", PICTURES)
+    folder = prepare(source, tmp_path)
+    whole = everything_in(tmp_path / "data")
+    left = folder.rename(folder.with_name(f".{folder.name}.part"))
+    (left / "set" / "pictures").mkdir(parents=True)
+    (left / "set" / "pictures" / "half.jpg").write_bytes(b"half")
+    prepare(source, tmp_path)
+    assert everything_in(tmp_path / "data") == whole

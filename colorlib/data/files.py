@@ -11,6 +11,7 @@ import io
 import json
 import os
 import struct
+import sys
 import threading
 import warnings
 import zlib
@@ -19,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from tqdm import tqdm
 
 # Only formats of photographs: Pillow also knows some that run other programs (EPS) or are no pictures at all.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
@@ -116,6 +118,17 @@ def open_photograph(data, name):
     if photograph.alpha is not None:
         photograph.pixels[photograph.alpha == 0] = np.iinfo(photograph.pixels.dtype).max
     return photograph
+
+
+def progress(*arguments, **options):
+    """A tqdm bar where somebody looks at it: in a terminal or a notebook, and not in the log of a script."""
+    is_seen = sys.stderr.isatty() or "ipykernel" in sys.modules
+    return tqdm(*arguments, **({"delay": 2, "disable": not is_seen or "TQDM_DISABLE" in os.environ} | options))
+
+
+def in_one_line(text):
+    """A text for a message: in one line, with what could steer a terminal, as names of files may, made visible."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in " ".join(text.split()))
 
 
 class Room:
@@ -384,17 +397,22 @@ def locked(folder):
 
     The lock ends with the block, or with the process, however that ends.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    is_ours = False
+    while not is_ours:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{folder}: another process works in this folder; waiting for it", flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"{folder}: another process works in this folder; waiting for it", file=sys.stderr, flush=True)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # The other one may have removed the folder that this one waited for.
+            is_ours = Path(folder).exists() and os.path.samestat(os.fstat(handle), os.stat(folder))
+            if is_ours:
+                yield
+        finally:
+            os.close(handle)
 
 
 def fetch(url, md5, path):

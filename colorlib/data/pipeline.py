@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from colorlib import color
 from colorlib.data import files
@@ -198,7 +197,7 @@ def _decoded(paths, image_size, then=tf.identity):
         raise ValueError("no pictures to read: the list of paths is empty")
     paths = [str(path) for path in paths]
     read = tf.data.Dataset.from_tensor_slices(paths).map(lambda path: then(decode(path, image_size)), **_PARALLEL)
-    with tqdm(total=len(paths), desc="reading", unit=" pictures", delay=3, leave=False) as progress:
+    with files.progress(total=len(paths), desc="reading", unit=" pictures", leave=False) as progress:
         try:
             for batch in read.batch(32).prefetch(2).with_options(_OPTIONS):
                 yield batch

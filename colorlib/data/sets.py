@@ -39,8 +39,6 @@ import os
 import shutil
 import sys
 import tarfile
-import tempfile
-import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -49,7 +47,6 @@ import numpy as np
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from colorlib.data import files
 
@@ -115,7 +112,7 @@ def prepare(source, *, role, limit=None, folder=Path("data/processed")):
         return _prepare_beside_others(sets, name, limit, folder)
     label, identity, entries = locate(source, role, limit, folder.parent / "raw")
     made = folder / f"{label}-{_key(identity, limit)}"
-    return _made(made, source, _build, entries, again=_is_whole(made) and _can_be_read_now(made, entries))
+    return _made(made, source, _build, entries, is_due=lambda: _can_be_read_now(made, entries))
 
 
 def in_sets(sets, name):
@@ -190,7 +187,7 @@ def join_alike(rows, hashes):
     signs = np.where(hashes, np.float32(1), np.float32(-1))
     signs[np.sum(hashes, axis=(1, 2)) < ALIKE] = 0  # of one shade: the black frames of two films show nothing alike
     flat = signs.reshape(len(signs), -1)
-    for start in tqdm(range(0, len(flat), 512), desc="comparing pictures", unit=" x 512", delay=2):
+    for start in files.progress(range(0, len(flat), 512), desc="comparing pictures", unit=" x 512"):
         block = signs[start : start + 512]
         for some in (block, block[:, :, ::-1]):
             # The product of two hashes of 1 and -1 counts the bits that agree, less those that differ.
@@ -207,24 +204,26 @@ def _key(*identity):
     return hashlib.sha256(json.dumps([_FORMAT, *identity]).encode()).hexdigest()[:10]
 
 
-def _made(final, source, fill, *arguments, again=False):
-    """Returns the prepared folder `final`; where it is missing or not whole, or `again`, `fill` makes it first."""
-    if _is_whole(final) and not again:
-        return final
-    if final.exists():
-        why = "lacks files that can be read now" if again else "is not whole"
-        print(f"{final} {why}; preparing it again", file=sys.stderr)
+def _made(final, source, fill, *arguments, is_due=lambda: False):
+    """Returns the prepared folder `final`; where it is missing or not whole, or due anew, `fill` makes it first."""
+    beside = final.with_name(f".{final.name}.part")
     try:
-        for leftover in final.parent.glob(".*.part"):  # of builds that were killed; none takes a day
-            if leftover.stat().st_mtime < time.time() - 86400:
-                shutil.rmtree(leftover, ignore_errors=True)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=final.parent, prefix=".", suffix=".part") as beside:
-            (made := Path(beside, "set")).mkdir()
-            fill(made, source, *arguments)
-            if again or not _is_whole(final):  # else another process was quicker, and its folder stays
-                shutil.rmtree(final, ignore_errors=True)
-                made.rename(final)
+        if _is_whole(final) and not is_due():
+            return final
+        with files.locked(beside):
+            try:
+                if not _is_whole(final) or is_due():  # else another process made it meanwhile
+                    if final.exists():
+                        why = "lacks files that can be read now" if _is_whole(final) else "is not whole"
+                        print(f"{final} {why}; preparing it again", file=sys.stderr)
+                    made = beside / "set"
+                    shutil.rmtree(made, ignore_errors=True)  # what a process that was killed left
+                    made.mkdir()
+                    fill(made, source, *arguments)
+                    shutil.rmtree(final, ignore_errors=True)
+                    made.rename(final)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         raise SourceError(f"cannot prepare {source} in {final}: {error}; nothing unfinished was kept") from error
     return final
@@ -265,7 +264,7 @@ def _build(target, source, entries):
     with (
         contextlib.closing(entries),  # ends the processes that paint scenes, should this be interrupted
         concurrent.futures.ThreadPoolExecutor(workers) as pool,  # Pillow decodes and encodes without the GIL
-        tqdm(total=count, desc=f"preparing {source}", unit=" pictures", delay=2) as progress,
+        files.progress(total=count, desc=f"preparing {source}", unit=" pictures") as progress,
     ):
         room = files.Room(MAX_PIXELS)
         while some := _some(entries, 8 * workers):
@@ -279,8 +278,8 @@ def _build(target, source, entries):
         raise SourceError(f"{source}: none of its {len(rejected)} pictures is usable; the first: {first}")
     rows = [found[file] for file in sorted(found)]
     hashes = np.stack([row.pop("hash") for row in rows])
-    _write_tables(target, join_alike(rows, hashes), rejected, hashes)
     os.sync()  # the pictures, all at once: one by one takes longer than cleaning them
+    _write_tables(target, join_alike(rows, hashes), rejected, hashes)
 
 
 def _some(entries, count):
@@ -559,7 +558,7 @@ def _filmed(videos, limit, where):
     from colorlib.data import video  # FFmpeg, which no other source needs
 
     promised = []
-    for name, _, file in tqdm(videos, desc="reading the headers of videos", delay=2):
+    for name, _, file in files.progress(videos, desc="reading the headers of videos"):
         promised += [(_moment(name, index * video.EVERY), name, file) for index in range(video.count(file))]
     chosen = _choose(promised, limit, where)
     return len(chosen), _frames(chosen, video.frames, limit is None)
