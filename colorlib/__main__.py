@@ -36,8 +36,8 @@ def main(arguments=None):
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (ValueError, OSError) as error:
-        _say(str(error))
+    except (ValueError, OSError, MemoryError) as error:
+        _say(str(error) or "too little memory")
         return 2
     except KeyboardInterrupt:
         print("\ncolorlib: stopped; what was finished is kept", file=sys.stderr)

@@ -89,6 +89,7 @@ class Album:
                 with contextlib.suppress(ValueError, TypeError, KeyError):  # a kill may cut a line off
                     entry = json.loads(line)
                     self.entries.setdefault(entry["asked"], []).append(entry)
+        files.remove_parts(folder, {str(each.get("file")) for known in self.entries.values() for each in known})
 
     def plan(self, sources, *, suffix=None, compare=False):
         """What is left to make of pictures [(path, path below the folder, without suffix)].

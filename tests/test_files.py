@@ -511,7 +511,60 @@ def test_a_locked_folder_has_one_process_at_a_time_and_outlives_a_killed_one(tmp
         second = threading.Thread(target=enter)
         second.start()
         assert not entered.wait(0.5)
-        assert f"{folder}: another process works in this folder; waiting" in capfd.readouterr().out
+        assert f"{folder}: another process works in this folder; waiting" in capfd.readouterr().err
         first.kill()
         assert entered.wait(20)
         second.join()
+
+
+def test_only_parts_of_the_names_given_are_removed(tmp_path):
+    left = [".a.jpg.12-34.part", "b/.a.jpg.1-2.part", "b/.c.csv.7-8.part"]
+    others = [
+        ".mine.jpg.12-34.part",
+        ".a.jpg.part",
+        "a.jpg.12-34.part",
+        ".a.jpg.x-34.part",
+        "c/.a.jpg.1-2.part",
+        "a.jpg",
+    ]
+    for name in left + others:
+        files.write(tmp_path / name, b"x")
+    files.remove_parts(tmp_path, {"a.jpg", "b/a.jpg", "b/c.csv"})
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == sorted(
+        others
+    )
+
+
+@pytest.mark.parametrize("folder", ["", "not/there/yet"])
+def test_what_does_not_fit_a_disk_or_the_memory_is_refused_before_it_begins(tmp_path, folder):
+    files.check_disk(tmp_path / folder, 1000, "pictures")
+    files.check_memory(1000, "pictures", "take fewer")
+    with pytest.raises(OSError, match=r"features take 1000000.0 GB, and .* GB are free"):
+        files.check_disk(tmp_path / folder, 10**15, "features")
+    with pytest.raises(MemoryError, match=r"pictures take 1000000.0 GB of memory, and .* GB are free: take fewer"):
+        files.check_memory(10**15, "pictures", "take fewer")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb\t c", "a b c"),
+        ("\x1b[2Jgone", "�[2Jgone"),
+        ("caf\udce9.jpg", "caf�.jpg"),
+        ("\u202egpj", "�gpj"),
+        ("é", "é"),
+    ],
+)
+def test_a_name_cannot_steer_a_terminal(text, shown):
+    assert files.in_one_line(text) == shown
+
+
+def test_bars_are_for_people_and_not_for_logs(capsys, monkeypatch):
+    assert list(files.progress(range(3), delay=0)) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    list(files.progress(range(3), delay=0))
+    assert "3/3" in capsys.readouterr().err
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    list(files.progress(range(3), delay=0))
+    assert capsys.readouterr().err == ""

@@ -6,10 +6,13 @@ tags, 16 bits, alpha, broken data) is decided here once.
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import io
 import json
 import os
+import re
+import shutil
 import struct
 import sys
 import threading
@@ -463,6 +466,29 @@ def write(path, content):
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     return path
+
+
+def remove_parts(folder, names):
+    """Removes what killed processes left of writing files of these names, paths below a folder that this one locks."""
+    for part in Path(folder).rglob(".*.part"):
+        name = re.fullmatch(r"\.(.+)\.\d+-\d+\.part", part.name)
+        if name and part.with_name(name[1]).relative_to(folder).as_posix() in names:
+            part.unlink()
+
+
+def check_disk(folder, size, what):
+    """Raises OSError where a folder's disk has no room for so many bytes; it need not exist yet."""
+    place = next(place for place in (Path(folder).resolve(), *Path(folder).resolve().parents) if place.exists())
+    if size > (free := shutil.disk_usage(place).free):
+        raise OSError(errno.ENOSPC, f"{what} take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free", str(folder))
+
+
+def check_memory(size, what, remedy):
+    """Raises MemoryError, saying what to do, where the computer has not so many bytes free, and tells so (Linux)."""
+    meminfo = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable: +(\d+) kB", meminfo.read_text()) if meminfo.exists() else None
+    if found and size > (free := 1024 * int(found[1])):
+        raise MemoryError(f"{what} take {size / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: {remedy}")
 
 
 def write_json(value, path):

@@ -59,11 +59,14 @@ def load(paths, image_size, *, cache=None):
     (N,) of names of files in it. The next call with the same pictures and size uses them again, and makes those anew
     that are missing or damaged.
 
-    Raises ValueError for no paths, and `files.ImageError`, which names the file, for one that is no clean JPEG.
+    Raises ValueError for no paths, `files.ImageError`, which names the file, for one that is no clean JPEG, and
+    MemoryError or OSError, before it begins, where memory or disk are too small.
     """
     with tf.device("CPU:0"):
         if cache is not None:
             return tf.constant([str(file) for file in _cached(paths, image_size, Path(cache))])
+        size = 12 * len(paths) * image_size**2
+        files.check_memory(size, f"{len(paths):,} pictures of {image_size} pixels", "give a folder as `cache`")
         lab, done = tf.raw_ops.Empty(shape=(len(paths), image_size, image_size, 3), dtype=tf.float32), 0
         for batch in _decoded(paths, image_size, _to_lab):
             rows = tf.range(done, done := done + len(batch))
@@ -230,6 +233,7 @@ def _cached(paths, image_size, cache):
         if missing and any(folder.glob("*.rgb")):
             print(f"{folder}: {len(missing)} of {len(kept)} cached pictures are missing or damaged; making them anew")
         if missing or not kept:
+            files.check_disk(folder, 3 * len(missing) * image_size**2, f"{len(missing):,} cached pictures")
             batches = _decoded([paths[number] for number in missing], image_size)
             made = (picture for batch in batches for picture in batch.numpy())
             for number, picture in zip(missing, made, strict=True):

@@ -307,6 +307,7 @@ def _filled(backbone, batches, place, key, sizes):
             raise ValueError(f"features of {backbone.name} up to {np.abs(computed).max():g} do not fit float16")
         content = io.BytesIO()
         if not done:
+            files.check_disk(place, count * computed[0].size * 2, f"features of {count:,} pictures")
             header = {"descr": "<f2", "fortran_order": False, "shape": (count, *computed.shape[1:])}
             np.lib.format.write_array_header_2_0(content, header)
         content.write(computed.astype("<f2").tobytes())

@@ -122,6 +122,7 @@ def merge(table, rows, pictures, notes, *, same=KEYS):
     """
     table = Path(table)
     with files.locked(table.parent):
+        files.remove_parts(table.parent, {table.with_suffix(end).name for end in (".csv", ".json", ".pictures.csv.gz")})
         old, old_pictures, old_notes = read(table) if table.exists() else (rows[:0], pictures[:0], {})
         gone = pd.MultiIndex.from_frame(old[same]).isin(pd.MultiIndex.from_frame(rows[same]))
         merged = pd.DataFrame(old[~gone].to_dict("records") + rows.to_dict("records"), dtype=object).sort_values(KEYS)
