@@ -112,9 +112,8 @@ notebook: $(INSTALLED) ## Open the notebooks in JupyterLab
 address: $(INSTALLED) ## Write the repository's public address (URL=https://...) into badges and bootstrap cells
 	$(PY) -m notebooks.runner.run --address "$(URL)"
 
-clean: ## Remove what was built (data/runs, data/processed, caches); keep .venv and downloads
-	rm -rf data/runs data/processed data/cache build .venv-colab .pytest_cache .ruff_cache
-	find colorlib tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+clean: $(INSTALLED) ## Remove what was built (data/runs, data/processed, caches); keep .venv, downloads, strangers' files
+	@$(PY) -m notebooks.runner.clean
 
 setup: $(INSTALLED) ## Install into .venv (every other target does this by itself)
 
