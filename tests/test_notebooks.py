@@ -439,4 +439,4 @@ def test_clean_leaves_what_it_does_not_know(tmp_path):
     assert found == set(theirs) and left == {
         name for name in theirs if name.startswith(("data/runs", "data/processed"))
     }
-    assert not [path for path in tmp_path.rglob("*") if path.is_dir() and not any(path.iterdir())]
+    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_dir() and not any(path.iterdir())]
