@@ -43,7 +43,7 @@ RUN = $(PY) -m notebooks.runner.run --profile "$(PROFILE)" $(if $(DATA),--data "
 	$(if $(SETS),--sets "$(SETS)") $(if $(ONLY),--only $(ONLY)) $(if $(SEEDS),--seeds $(SEEDS)) \
 	--jobs $(JOBS)
 
-.PHONY: help setup train-all test test-fast test-jax colab-check lint format bench results render docs weights notebook address clean
+.PHONY: help setup train-all test test-fast test-jax colab-check lint format torture bench results render docs weights notebook address clean
 
 help: ## Show this help
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -88,6 +88,10 @@ format: $(INSTALLED) ## Correct what `make lint` complains of, where a machine c
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(if $(NOTEBOOKS),$(STRIP) $(NOTEBOOKS))
+
+torture: $(INSTALLED) ## Kill, damage, starve and crowd all that writes (about 12 minutes, not in CI) -> docs/reliability.md
+	$(PY) tests/torture.py --out notebooks/results/benchmarks/torture.json
+	@$(MAKE) --no-print-directory docs
 
 bench: $(INSTALLED) ## Measure speeds (tests/benchmarks/)
 	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(PY) "$$file" || exit 1; done
