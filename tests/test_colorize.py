@@ -104,9 +104,8 @@ def test_the_model_looks_three_times_and_the_looks_fall_on_one_another():
     slope.layers[0].set_weights([np.float32([-1, 0, 1]).reshape(1, 3, 1, 1).repeat(2, -1), np.zeros(2)])
     ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32)[:, None], (1, 64, 1, 1))
     # Rising by 2 / 63 over two pixels; by less where the look is larger, and falling where it is mirrored.
-    np.testing.assert_allclose(
-        colorize.predict(slope, ramp)[0, 32, 32], 2 / 63 * (1 - 1 / 0.75 - 1 / 1.25) / 3, atol=5e-4
-    )
+    expected = 2 / 63 * (1 - 1 / 0.75 - 1 / 1.25) / 3
+    np.testing.assert_allclose(colorize.predict(slope, ramp)[0, 32, 32], expected, atol=5e-4)
 
 
 def test_a_model_built_for_one_size_sees_that_size(seen):

@@ -325,3 +325,33 @@ def test_decoding_follows_the_formula(vivid):
     shares = np.exp(z - z.max(-1, keepdims=True))
     expected = 1.3 * (shares / shares.sum(-1, keepdims=True)) @ color.bins() / 128
     np.testing.assert_allclose(ops.convert_to_numpy(layer(logits.astype(np.float32))), expected, atol=1e-5)
+
+
+def test_restoring_gives_each_picture_the_chroma_that_its_shares_expect():
+    rng = np.random.default_rng(1)
+    sure = np.array([6.0, 5.0, 0.0]).reshape(3, 1, 1, 1)  # of the third picture nothing is known
+    logits = (sure * rng.normal(size=(3, 1, 1, 261)) + rng.normal(size=(3, 4, 4, 261))).astype(np.float32)
+
+    def chroma(restore):
+        ab = models.vivid.BinDecoding(restore)(logits)
+        return np.linalg.norm(ops.convert_to_numpy(ab), axis=-1).mean((1, 2)) * 128
+
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    expected = (shares @ np.linalg.norm(color.bins(), axis=1)).mean((1, 2))
+    found = chroma(0)
+    ratio = expected / found
+    assert (1.05 < ratio[:2]).all() and (ratio[:2] < 2).all() and ratio[2] > 3.5
+    for restore in (0.5, 1, 1.5):
+        np.testing.assert_allclose(chroma(restore), found * np.minimum(ratio**restore, 2), rtol=1e-4)
+
+
+@pytest.mark.parametrize("build", [models.vivid_colorizer, models.regression_colorizer])
+def test_every_weight_follows_from_the_seed(build):
+    def made(seed):
+        keras.utils.set_random_seed(seed)
+        return small(build, 32).trainable_weights
+
+    for one, again, other in zip(made(0), made(0), made(1), strict=True):
+        one, again, other = (keras.ops.convert_to_numpy(each) for each in (one, again, other))
+        np.testing.assert_array_equal(one, again)
+        assert not one.any() or np.ptp(one) == 0 or (one != other).any()  # unless all are 0 or 1

@@ -13,8 +13,8 @@ from colorlib import color
 from colorlib.models.scratch import lightness_input
 
 _EPSILON = 0.001  # the share of a uniform prior mixed in before its logarithm
+_MOST_RESTORED = 2.0  # a picture of which nothing is known would be multiplied without end
 _LIKE = 3.0  # L*: places that differ by less belong together
-_HEAD = keras.initializers.RandomNormal(stddev=0.01)  # small: training starts near grey, whatever the backbone
 _MOMENTUM = 0.9  # the default, 0.99, still remembers the first weights after an epoch of a small set
 
 
@@ -26,7 +26,15 @@ class BinDecoding(layers.Layer):
     centers, times gain. temperature 1 is the mean, towards 0 the mode. rebalance (the tau of Menon et al. 2021) makes
     rare colors count more. p is `prior`, the training set's share of each of the Q = 261 bins, summing to 1. All are
     weights, saved with the model, and may be set at any time; ValueError for a dial below 0, and for temperature 0.
+
+    A mean of several colors is duller than they are, and most so in a picture of which the model is unsure. There
+    `restore` turns the gain up: it multiplies a picture by (mean expected chroma / mean chroma) ** restore, but by 2 at
+    most. 0 leaves it alone, with 1 the mean chroma is the one that the shares expect.
     """
+
+    def __init__(self, restore=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.restore = restore
 
     def build(self, input_shape):
         """Creates the dials, neutral, and a uniform prior."""
@@ -41,7 +49,18 @@ class BinDecoding(layers.Layer):
         temperature, rebalance, gain = ops.unstack(ops.convert_to_tensor(self.dials))
         mixed = (1 - _EPSILON) * self.share + _EPSILON / len(color.bins())
         shares = ops.softmax((logits - rebalance * ops.log(mixed)) / temperature, axis=-1)
-        return gain * ops.matmul(shares, ops.convert_to_tensor(color.bins() / color.AB_SCALE))
+        ab = ops.matmul(shares, ops.convert_to_tensor(color.bins() / color.AB_SCALE))
+        if self.restore:
+            chroma = np.linalg.norm(color.bins() / color.AB_SCALE, axis=1, keepdims=True)
+            expected = ops.mean(ops.matmul(shares, ops.convert_to_tensor(chroma)), axis=(1, 2, 3), keepdims=True)
+            found = ops.mean(ops.norm(ab, axis=-1, keepdims=True), axis=(1, 2, 3), keepdims=True)
+            duller = found / (expected + keras.config.epsilon())
+            gain /= ops.maximum(duller**self.restore, 1 / _MOST_RESTORED)
+        return gain * ab
+
+    def get_config(self):
+        """What `restore` is."""
+        return {**super().get_config(), "restore": self.restore}
 
     @property
     def prior(self):
@@ -140,32 +159,32 @@ class Enlarge(layers.Layer):
         return {**super().get_config(), "factor": self.factor}
 
 
-def vivid_colorizer(backbone, *, widths=(192, 128, 96), dropout=0.0, smooth=False):
+def vivid_colorizer(backbone, *, widths=(192, 128, 96), dropout=0.0, smooth=False, restore=0.0):
     """A classifier over the 261 ab bins, decoded inside the model by the layer "decode".
 
     Lightness (S, S, 1) to ab (S, S, 2), both in [-1, 1]. `backbone` is a `keras.Model` from lightness to a map, or to
     a list of maps, fine to coarse, each with half the side of the one before. `widths` are the channels of the
     decoder, coarse to fine, one for each map but the coarsest; the bins are predicted at the stride of the finest.
     `dropout` is the share of the joined maps that a step of training goes without. With `smooth`, the trained
-    model's logits are averaged along edges, see `SmoothLogits`.
+    model's logits are averaged along edges, see `SmoothLogits`; for `restore` see `BinDecoding`.
 
     Train the model that `bin_logits` returns; it shares the weights. Raises ValueError for another number of widths.
     """
     inputs, x, stride = _decoder(backbone, widths, dropout)
-    head = {"kernel_initializer": _HEAD, "dtype": "float32"}
+    head = {"kernel_initializer": _near_grey(), "dtype": "float32"}
     if smooth:
         logits = layers.Conv2D(len(color.bins()), 1, name="decoder_logits", **head)(x)
         logits = SmoothLogits(name="logits", dtype="float32")([logits, inputs])
     else:
         logits = layers.Conv2D(len(color.bins()), 1, name="logits", **head)(x)
-    ab = BinDecoding(name="decode", dtype="float32")(logits)
+    ab = BinDecoding(restore, name="decode", dtype="float32")(logits)
     return Model(inputs, Enlarge(stride, name="ab", dtype="float32")(ab), name="vivid_colorizer")
 
 
 def regression_colorizer(backbone, *, widths=(192, 128, 96), dropout=0.0):
     """The vivid colorizer's twin, of the same backbone and decoder: its head predicts ab itself, without bins."""
     inputs, x, stride = _decoder(backbone, widths, dropout)
-    ab = layers.Conv2D(2, 1, activation="tanh", kernel_initializer=_HEAD, name="ab_head", dtype="float32")(x)
+    ab = layers.Conv2D(2, 1, activation="tanh", kernel_initializer=_near_grey(), name="ab_head", dtype="float32")(x)
     return Model(inputs, Enlarge(stride, name="ab", dtype="float32")(ab), name="regression_colorizer")
 
 
@@ -194,6 +213,11 @@ def _decoder(backbone, widths, dropout=0.0):
     side = backbone.input_shape[1] or 64  # any that the strides divide
     finest = keras.tree.flatten(backbone.compute_output_spec(keras.KerasTensor((1, side, side, 1))))[0]
     return inputs, x, side // finest.shape[1]
+
+
+def _near_grey():
+    """A head's initializer, small: training starts near grey. New each time, for it takes the seed that is set."""
+    return keras.initializers.RandomNormal(stddev=0.01)
 
 
 def small_backbone(image_size, *, widths=(32, 64, 128, 224)):

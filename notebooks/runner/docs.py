@@ -253,10 +253,28 @@ def shipped():
 def shipped_beside():
     """The shipped colorizer and what it is compared with, the best below: CIEDE2000 at colorfulness ratio."""
     rows = results.load_results(SHIP)
+    return _beside(rows[~rows["variant"].str.contains("-pixels|, short")])
+
+
+def half_size():
+    """The shipped colorizer at 64 pixels, where less can be recognized: CIEDE2000 at colorfulness ratio."""
+    rows = results.load_results(SHIP)
+    return _beside(rows[rows["variant"].str.endswith("-64-pixels")])
+
+
+def _beside(rows):
+    """Variants down, sets across, the best on average below: CIEDE2000 at colorfulness ratio."""
     means = rows.groupby(["variant", "role"])[["ciede2000", "colorfulness_ratio"]].mean()
     cells = means.apply(lambda of: f"{of['ciede2000']:.2f} at {of['colorfulness_ratio']:.2f}", axis=1)
     best_below = means["ciede2000"].groupby("variant").mean().sort_values(ascending=False).index
-    return markdown(cells.unstack().loc[best_below, list(SETS)].fillna("–").reset_index())
+    table = cells.unstack().loc[best_below]
+    return markdown(table[[name for name in SETS if name in table]].fillna("–").reset_index())
+
+
+def old_age():
+    """CIEDE2000 under each degradation of `models.aging`, noted by notebook 12."""
+    lost = pd.DataFrame(results.read(SHIP)[2]["old age"]).T
+    return markdown(lost.rename_axis("degradation").reset_index())
 
 
 def training_of_shipped():
@@ -434,7 +452,7 @@ def train_all():
 TABLES = (
     *(notebooks, what_we_found, shipped_rows),
     *(claims_tested, set_sizes, made_under, flowers, other_sets, dials_chosen),
-    *(shipped, shipped_beside, skin_thirds, training_of_shipped),
+    *(shipped, shipped_beside, half_size, old_age, skin_thirds, training_of_shipped),
     *(gallery, failures),
     *(train_all, startup, pipeline, features, scenes),
 )
