@@ -1,5 +1,6 @@
 """A colorizer on a picture of any size: it keeps its own lightness and size, only a* and b* are the model's."""
 
+import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +55,10 @@ def _open(path):
 
     report = {}
     if path.name.endswith(".weights.h5"):
-        report = json.loads(path.with_name(path.name.replace(".weights.h5", ".json")).read_text(encoding="utf-8"))
+        card = path.with_name(path.name.replace(".weights.h5", ".json"))
+        report = json.loads(card.read_text(encoding="utf-8"))
+        if hashlib.sha256(path.read_bytes()).hexdigest() != report["sha256"]:
+            raise ValueError(f"damaged: it is not the file that {card.name} describes")
         backbone = backbones.imagenet_backbone(**report["backbone"], image_size=None, weights=None)
         model = models.vivid_colorizer(backbone, **report["decoder"])
         foreign.load_weights(model, path)

@@ -282,10 +282,12 @@ def save(model, path):
     files.write(path, _content(model.save, "model.keras"))
 
 
-def save_to_ship(model, path):
-    """Saves weights as .weights.h5, kernels in half precision, whole or not at all. A float32 model loads the file.
+def save_to_ship(model, path, card):
+    """Saves weights as NAME.weights.h5, kernels in half precision, and beside them `card`, a dict, as NAME.json.
 
-    The model's own kernels are rounded, too: what is scored afterwards is what ships.
+    `colorize.load` opens the pair; it needs "backbone" and "decoder" in the card, and finds damage by the "sha256" that
+    is added. A float32 model loads the file. The model's own kernels are rounded, too: what is scored afterwards is
+    what ships.
     """
     for weight in model.weights:
         if len(weight.shape) > 1:
@@ -302,6 +304,8 @@ def save_to_ship(model, path):
     with h5py.File(plain) as stored, h5py.File(content, "w", libver=("v110", "v110")) as packed:
         stored.visititems(copy)
     files.write(path, content.getvalue())
+    card = {**card, "sha256": hashlib.sha256(content.getvalue()).hexdigest()}
+    files.write_json(card, path.with_name(path.name.replace(".weights.h5", ".json")))
 
 
 def _content(save, name):

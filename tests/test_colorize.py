@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from colorlib import color, colorize, models
+from colorlib import color, colorize, models, training
 from colorlib.data import files
 from colorlib.models import backbones
 
@@ -300,24 +300,35 @@ def test_weights_are_loaded_into_the_model_that_is_described_beside_them(tmp_pat
     saved = models.vivid_colorizer(
         backbones.imagenet_backbone(**backbone, image_size=None, weights=None), **described["decoder"]
     )
-    saved.save_weights(weights)
+    training.save_to_ship(saved, weights, described)
     monkeypatch.setattr(colorize, "WEIGHTS", weights)
-    with pytest.raises(colorize.ModelError, match=r"mine.weights.h5: .*mine.json"):
-        colorize.load()
-    (tmp_path / "mine.json").write_text(json.dumps(described))
     for one, other in zip(saved.get_weights(), colorize.load().get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     natural = {"temperature": 0.3, "rebalance": 0.2, "gain": 1.0}
     settings = {"dials": natural, "vivid": {"temperature": 0.1, "rebalance": 0.4, "gain": 1.2}}
-    (tmp_path / "mine.json").write_text(json.dumps(described | settings))
+    training.save_to_ship(saved, weights, described | settings)
     model = colorize.load()
     assert [0.3, 0.2, 1.0] == dials_of(model)
     colorize.set_dials(model, strength=1.5)
     assert [0.2, 0.3, 1.1] == dials_of(model)
     described["decoder"]["widths"] = [4]
-    (tmp_path / "mine.json").write_text(json.dumps(described))
-    with pytest.raises(colorize.ModelError, match="not a Keras model that can be loaded"):
-        colorize.load()
+    training.save_to_ship(saved, weights, described)
+    refused(weights, "not a Keras model that can be loaded")
+
+
+def test_weights_that_were_damaged_are_refused(tmp_path):
+    weights, card = tmp_path / "mine.weights.h5", tmp_path / "mine.json"
+    for source, copy in ((colorize.WEIGHTS, weights), (colorize.WEIGHTS.with_name("colorizer.json"), card)):
+        copy.write_bytes(source.read_bytes())
+    whole = weights.read_bytes()
+    for damaged in (whole[:-9], whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:], b""):
+        weights.write_bytes(damaged)
+        refused(weights, "damaged: it is not the file that mine.json describes")
+    weights.write_bytes(whole)
+    card.write_text('{"sha256": "cut off')
+    refused(weights, "not a Keras model that can be loaded")
+    card.unlink()
+    refused(weights, "mine.json")
 
 
 def refused(path, message):

@@ -118,14 +118,14 @@ def test_what_ships_has_kernels_in_half_precision_and_predicts_as_the_model_does
         return keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, bias_initializer="random_normal")])
 
     model, other, path = build(), build(), tmp_path / "small.weights.h5"
-    training.save_to_ship(model, path)
+    training.save_to_ship(model, path, {"name": "small"})
     with h5py.File(path) as file:
         stored = []
         file.visititems(lambda _, item: stored.append(item.dtype) if isinstance(item, h5py.Dataset) else None)
     assert sorted(map(str, stored)) == ["float16", "float32"]
     other.load_weights(path)
     np.testing.assert_equal(model.get_weights(), other.get_weights())
-    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["small.json", path.name]
 
 
 @pytest.mark.parametrize(("gpu", "chosen"), AUTO)

@@ -32,8 +32,8 @@ def test_saving_in_half_precision_keeps_the_predictions(tmp_path):
     lightness = np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 1)).astype(np.float32)
     before = models.predict(colorizer, lightness)
     packed = tmp_path / "packed.weights.h5"
-    training.save_to_ship(colorizer, packed)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["packed.weights.h5", "plain.weights.h5"]
+    training.save_to_ship(colorizer, packed, {"name": "small"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["packed.json", "packed.weights.h5", "plain.weights.h5"]
     assert packed.stat().st_size < 2 / 3 * (tmp_path / "plain.weights.h5").stat().st_size
     loaded = small()
     loaded.load_weights(packed)
