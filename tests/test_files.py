@@ -210,6 +210,43 @@ def test_a_decompression_bomb_is_refused_with_its_size(side):
         files.load(data, name="bomb")
 
 
+def webp_that_lies(width, height):
+    """One grey pixel as a lossless WebP, whose header is then given another size."""
+    data = bytearray(encoded(np.full((1, 1, 3), 90, np.uint8), "WEBP", lossless=True))
+    at = data.index(b"VP8L") + 9  # behind a length and a signature: 14 bits each for width and height, less 1
+    bits = int.from_bytes(data[at : at + 4], "little") >> 28 << 28
+    data[at : at + 4] = (bits | (height - 1) << 14 | (width - 1)).to_bytes(4, "little")
+    return bytes(data)
+
+
+def gif_that_lies(width, height):
+    data = bytearray(encoded(np.zeros((1, 1), np.uint8), "GIF"))
+    data[6:10] = struct.pack("<HH", width, height)
+    return bytes(data)
+
+
+def png_that_lies(width, height):
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return png_of([(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")])
+
+
+@pytest.mark.parametrize("make", [webp_that_lies, gif_that_lies, png_that_lies])
+@pytest.mark.parametrize(("width", "height"), [(12_000, 12_000), (3000, 2000)])
+def test_many_pixels_in_a_few_bytes_are_refused_before_they_are_decoded(make, width, height, monkeypatch):
+    monkeypatch.setattr(files, "_decode", lambda image: pytest.fail("it was decoded"))
+    with pytest.raises(files.ImageError, match=f"^bomb: {width * height:,} pixels in .* are no photograph"):
+        files.open_photograph(make(width, height), "bomb")
+
+
+@pytest.mark.parametrize(("dtype", "bytes_of_a_pixel"), [(np.uint8, 16), (np.uint16, 30)])
+def test_a_large_picture_asks_for_memory_before_it_is_decoded(dtype, bytes_of_a_pixel, monkeypatch):
+    data = encoded(np.zeros((3300, 3300), dtype), "PNG")
+    asked = []
+    monkeypatch.setattr(files, "check_memory", lambda size, what, remedy: asked.append((size, what)))
+    files.open_photograph(data, "large")
+    assert asked == [(bytes_of_a_pixel * 3300 * 3300, "large: 10,890,000 pixels")]
+
+
 # Photographs: pixels with what belongs to them
 
 

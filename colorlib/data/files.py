@@ -31,6 +31,8 @@ EXTENSIONS = frozenset(".jpg .jpeg .jpe .png .webp .avif .tif .tiff .gif .bmp .p
 TIMEOUT = 30  # seconds for a server to answer, then for each piece of a download
 # Lets 100-megapixel cameras and large scans through (450 MB as 8-bit RGB) and stops decompression bombs.
 MAX_PIXELS = 150_000_000
+MAX_PIXELS_OF_A_BYTE = 20_000  # the emptiest page packs to a tenth of that, a bomb to hundreds of times
+_LARGE = 10_000_000  # pixels: before such a picture is decoded, it is asked whether there is memory
 warnings.filterwarnings("ignore", module=r"PIL\.")  # on bombs below that, and on EXIF data that it can read in part
 
 _SAVE_OPTIONS = {
@@ -102,7 +104,7 @@ def open_photograph(data, name):
     finds the same picture in 16 bits, so not where a color profile changes it.
     """
     with _opened(data, name) as image:
-        is_deep, exif = ";16" in str(image.tile), image.getexif()
+        is_deep, exif = _is_deep(image), image.getexif()
         sideways = exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)  # Pillow forgets both in decoding
         _decode(image)
         dpi = tuple(map(float, image.info.get("dpi", ())))[:: -1 if sideways else 1]
@@ -119,7 +121,8 @@ def open_photograph(data, name):
     if is_deep and not _deepen(photograph, data):
         photograph.lost = "its lower 8 of 16 bits; save it as sRGB, upright, to keep them"
     if photograph.alpha is not None:
-        photograph.pixels[photograph.alpha == 0] = np.iinfo(photograph.pixels.dtype).max
+        white = np.iinfo(photograph.pixels.dtype).max
+        np.copyto(photograph.pixels, white, where=(photograph.alpha == 0)[..., None])
     return photograph
 
 
@@ -179,6 +182,11 @@ def _opened(data, name):
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if (pixels := image.width * image.height) > MAX_PIXELS:
                 raise ImageError(name, f"{pixels:,} pixels are more than the {MAX_PIXELS:,} allowed")
+            if pixels > MAX_PIXELS_OF_A_BYTE * len(data):
+                raise ImageError(name, f"{pixels:,} pixels in {len(data):,} bytes are no photograph")
+            if pixels > _LARGE:
+                bytes_of_a_pixel = 30 if _is_deep(image) else 16  # at most, while it is decoded
+                check_memory(bytes_of_a_pixel * pixels, f"{name}: {pixels:,} pixels", "close other programs")
             yield image
     except ImageError:
         raise
@@ -187,6 +195,11 @@ def _opened(data, name):
         raise ImageError(name, reason) from error
     except _DAMAGE as error:
         raise ImageError(name, str(error) or type(error).__name__) from error
+
+
+def _is_deep(image):
+    """Whether an image that is not decoded yet has more than 8 bits."""
+    return ";16" in str(image.tile) or image.mode.startswith(("I", "F"))
 
 
 def _decode(image):
@@ -253,7 +266,10 @@ def _grey(image):
     white = 65535.0 if image.mode != "F" else 1.0 if high <= 2 else 255.0
     if not (np.isfinite(low) and np.isfinite(high)) or high > max(white, 2) or low < -1:
         raise ValueError(f"grey values from {low:g} to {high:g} have no known scale (0-1, 0-255 or 0-65535)")
-    return np.rint(values.astype(np.float64).clip(0, white) * (65535 / white)).astype(np.uint16)
+    scaled = values.astype(np.float32)
+    np.clip(scaled, 0, white, out=scaled)
+    scaled *= np.float32(65535 / white)
+    return np.rint(scaled, out=scaled).astype(np.uint16)
 
 
 def _grey_to_srgb(grey, profile):
