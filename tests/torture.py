@@ -1,6 +1,6 @@
 """Kills, damages, starves and crowds what the project writes, and counts what comes of it: `make torture`.
 
-    python tests/torture.py [--seed 0] [--rounds 1.0] [--out docs/reliability.json]
+    python tests/torture.py [--seed 0] [--rounds 1.0] [--out torture.json]
 
 Each work is done once undisturbed. Then it is disturbed at random, done again, and compared with the first:
 
@@ -369,7 +369,8 @@ def main():
     print(f"{(time.time() - begun) / 60:.1f} minutes, seed {options.seed}")
     print(*failed[:20], sep="\n")
     if options.out:
-        files.write_json({"seed": options.seed, "minutes": (time.time() - begun) / 60, "table": table}, options.out)
+        minutes, hardware = (time.time() - begun) / 60, results.hardware()
+        files.write_json({"seed": options.seed, "minutes": minutes, "hardware": hardware, "table": table}, options.out)
     sys.exit(1 if any(row["lost"] or row["wrong"] for row in table.values()) else 0)
 
 

@@ -449,12 +449,25 @@ def train_all():
     return f"{table}\n\n{install}Peak memory of a notebook {found['peak_memory_gb']:.1f} GB; {found['hardware']}."
 
 
+def torture():
+    """What came of disturbing all that writes files."""
+    found = _read("torture")
+    rows = []
+    for name, came in found["table"].items():
+        disturbed, work = name.split()
+        rows.append({"disturbed by": disturbed.replace("_", " "), "what": work, "tried": sum(came.values()), **came})
+    table = pd.DataFrame(rows)
+    total = table.select_dtypes("number").sum().to_dict()
+    table.loc[len(table)] = {"disturbed by": "all", "what": "", **total}
+    return f"{markdown(table)}\n\nSeed {found['seed']}; {found['minutes']:.0f} minutes; {found['hardware']}."
+
+
 TABLES = (
     *(notebooks, what_we_found, shipped_rows),
     *(claims_tested, set_sizes, made_under, flowers, other_sets, dials_chosen),
     *(shipped, shipped_beside, half_size, old_age, skin_thirds, training_of_shipped),
     *(gallery, failures),
-    *(train_all, startup, pipeline, features, scenes),
+    *(train_all, startup, pipeline, features, scenes, torture),
 )
 
 
