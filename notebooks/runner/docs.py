@@ -262,6 +262,17 @@ def half_size():
     return _beside(rows[rows["variant"].str.endswith("-64-pixels")])
 
 
+def natural():
+    """The natural dials without and with `restore`, on validation pictures: CIEDE2000 at colorfulness ratio."""
+    rows = []
+    for restore, points in pd.DataFrame(results.read(SHIP)[2]["natural"]).groupby("restore"):
+        row = {"restore": restore} | {name: points[name].iloc[0] for name in results.DIALS}
+        for _, point in points.iterrows():
+            row[point["set"]] = f"{point['ciede2000']:.2f} at {point['colorfulness_ratio']:.2f}"
+        rows.append(row | {"mean": f"{points['ciede2000'].mean():.2f}"})
+    return markdown(pd.DataFrame(rows))
+
+
 def _beside(rows):
     """Variants down, sets across, the best on average below: CIEDE2000 at colorfulness ratio."""
     means = rows.groupby(["variant", "role"])[["ciede2000", "colorfulness_ratio"]].mean()
@@ -465,7 +476,7 @@ def torture():
 TABLES = (
     *(notebooks, what_we_found, shipped_rows),
     *(claims_tested, set_sizes, made_under, flowers, other_sets, dials_chosen),
-    *(shipped, shipped_beside, half_size, old_age, skin_thirds, training_of_shipped),
+    *(shipped, shipped_beside, half_size, natural, old_age, skin_thirds, training_of_shipped),
     *(gallery, failures),
     *(train_all, startup, pipeline, features, scenes, torture),
 )
