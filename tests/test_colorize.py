@@ -108,6 +108,27 @@ def test_the_model_looks_three_times_and_the_looks_fall_on_one_another():
     np.testing.assert_allclose(colorize.predict(slope, ramp)[0, 32, 32], expected, atol=5e-4)
 
 
+def test_looks_follow_dials_that_were_turned_and_weights_that_were_set():
+    """Also after the first call, for which TensorFlow makes a graph."""
+    lightness = color.from_uint8(mid_greys(64, 96))[0][None]
+    model = models.vivid_colorizer(models.small_backbone(None, widths=(4, 8)), widths=())
+    decode = model.get_layer("decode")
+
+    def change(name, value):
+        setattr(decode, name, value)
+
+    rng, kernel = np.random.default_rng(0), model.get_layer("logits").kernel
+    values = rng.normal(size=kernel.shape)
+    steps = [lambda: change("gain", 0.5), lambda: change("restore", 1.0), lambda: kernel.assign(values)]
+    before = colorize.predict(model, lightness)
+    for step in steps:
+        step()
+        after = colorize.predict(model, lightness)
+        assert np.abs(after - before).max() > 0.01 * np.abs(before).max() > 0
+        model.compiled_for, before = None, after
+        np.testing.assert_allclose(colorize.predict(model, lightness), after, atol=1e-6)
+
+
 def test_a_model_built_for_one_size_sees_that_size(seen):
     picture = mid_greys(90, 60)
     colored = colorize.colorize(linear_model(level=(0.1, -0.1), shape=(48, 48)), picture)

@@ -281,7 +281,11 @@ def test_colors_are_float32_under_any_policy(name, half_precision, lightness):
             assert [*map(id, part.trainable_weights)] == [*map(id, model.trainable_weights)]
 
 
-@pytest.mark.parametrize("build", [models.vivid_colorizer, models.regression_colorizer])
+def smooth_colorizer(backbone, **options):
+    return models.vivid_colorizer(backbone, smooth=True, **options)
+
+
+@pytest.mark.parametrize("build", [models.vivid_colorizer, smooth_colorizer, models.regression_colorizer])
 def test_a_model_of_any_size_predicts_at_two_sizes_in_a_row(build, tmp_path):
     """Also an exported one. Its small ab is enlarged by OpenCV, too."""
     model = small(build, None)

@@ -264,7 +264,10 @@ def test_a_kernel_that_dies_is_said_to(checkout, capfd):
 @pytest.mark.slow
 def test_ctrl_c_is_one_line_and_leaves_no_process(checkout):
     mark = "kernel-pid"
-    waiting = f"import os, pathlib, time\npathlib.Path('{mark}').write_text(str(os.getpid()))\ntime.sleep(60)"
+    waiting = (  # renamed when it is whole, for it is read as soon as it is there
+        "import os, pathlib, time\npathlib.Path('part').write_text(str(os.getpid()))\n"
+        f"os.replace('part', '{mark}')\ntime.sleep(60)"
+    )
     folder = checkout({"01_wait": make_notebook(waiting)}, quick=QUICK)
     script = (
         # A shell's background jobs, and so these tests in one, start with the signal ignored.

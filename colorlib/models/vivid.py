@@ -91,18 +91,25 @@ class BinDecoding(layers.Layer):
 class SmoothLogits(layers.Layer):
     """Averages logits (B, h, w, 261) over neighbors of like lightness, so that one thing gets one color.
 
-    Called on [logits, lightness], the second (B, H, W, 1) in [-1, 1]. Each place becomes the mean of the nine places
-    around it, then of nine at twice the distance, weighted by exp(-d^2 / 2) of the difference d of lightness in units
-    of 3 L*: an edge stops it. In training it passes the logits on as they are.
+    Called on [logits, lightness], the second (B, stride h, stride w, 1) in [-1, 1]. Each place becomes the mean of the
+    nine places around it, then of nine at twice the distance, weighted by exp(-d^2 / 2) of the difference d of
+    lightness in units of 3 L*: an edge stops it. In training it passes the logits on as they are.
     """
+
+    def __init__(self, stride=4, **options):
+        super().__init__(**options)
+        self.stride = stride
+
+    def get_config(self):
+        """The layer's arguments."""
+        return super().get_config() | {"stride": self.stride}
 
     def call(self, inputs, training=False):
         """Smooths; see the class."""
         logits, lightness = inputs
         if training:
             return logits
-        stride = ops.shape(lightness)[1] // ops.shape(logits)[1]
-        lightness = ops.average_pool(lightness, stride, stride) * (50 / _LIKE)
+        lightness = ops.average_pool(lightness, self.stride, self.stride) * (50 / _LIKE)
         logits = logits - ops.logsumexp(logits, axis=-1, keepdims=True)
         for distance in (1, 2):
             logits = self._mean_of_nine(logits, lightness, distance)
@@ -174,7 +181,7 @@ def vivid_colorizer(backbone, *, widths=(192, 128, 96), dropout=0.0, smooth=Fals
     head = {"kernel_initializer": _near_grey(), "dtype": "float32"}
     if smooth:
         logits = layers.Conv2D(len(color.bins()), 1, name="decoder_logits", **head)(x)
-        logits = SmoothLogits(name="logits", dtype="float32")([logits, inputs])
+        logits = SmoothLogits(stride, name="logits", dtype="float32")([logits, inputs])
     else:
         logits = layers.Conv2D(len(color.bins()), 1, name="logits", **head)(x)
     ab = BinDecoding(restore, name="decode", dtype="float32")(logits)
