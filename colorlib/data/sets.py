@@ -367,8 +367,10 @@ def _table(folder, name):
 
 def _is_whole(folder):
     try:
-        whole = all(_table(folder, name) for name in ("manifest.csv", "rejects.csv"))
-        return whole and ((folder / "pictures").is_symlink() or _pictures_are_whole(folder))
+        pictures_elsewhere = (folder / "pictures").is_symlink()
+        tables = ["manifest.csv", "rejects.csv", *([] if pictures_elsewhere else ["hashes.npy", "pictures.csv"])]
+        whole = all(_table(folder, name) for name in tables)
+        return whole and (pictures_elsewhere or _pictures_are_whole(folder))
     except SourceError:
         return False
 
