@@ -89,8 +89,8 @@ format: $(INSTALLED) ## Correct what `make lint` complains of, where a machine c
 	$(BIN)/ruff format .
 	$(if $(NOTEBOOKS),$(STRIP) $(NOTEBOOKS))
 
-torture: $(INSTALLED) ## Kill, damage, starve and crowd all that writes (about 12 minutes, not in CI) -> docs/reliability.md
-	$(PY) tests/torture.py --out notebooks/results/benchmarks/torture.json
+torture: $(INSTALLED) ## Kill, damage, starve and crowd all that writes (about 10 minutes, not in CI) -> docs/reliability.md
+	$(PY) tests/torture.py --rounds 2 --out notebooks/results/benchmarks/torture.json
 	@$(MAKE) --no-print-directory docs
 
 bench: $(INSTALLED) ## Measure speeds (tests/benchmarks/)
