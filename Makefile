@@ -43,7 +43,7 @@ RUN = $(PY) -m notebooks.runner.run --profile "$(PROFILE)" $(if $(DATA),--data "
 	$(if $(SETS),--sets "$(SETS)") $(if $(ONLY),--only $(ONLY)) $(if $(SEEDS),--seeds $(SEEDS)) \
 	--jobs $(JOBS)
 
-.PHONY: help setup train-all test test-fast test-jax colab-check lint format bench results render docs weights notebook address clean
+.PHONY: help setup train-all test test-fast test-jax colab-check lint format torture bench results render docs weights notebook address clean
 
 help: ## Show this help
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -89,6 +89,10 @@ format: $(INSTALLED) ## Correct what `make lint` complains of, where a machine c
 	$(BIN)/ruff format .
 	$(if $(NOTEBOOKS),$(STRIP) $(NOTEBOOKS))
 
+torture: $(INSTALLED) ## Kill, damage, starve and crowd all that writes (about 10 minutes, not in CI) -> docs/reliability.md
+	$(PY) tests/torture.py --rounds 2 --out notebooks/results/benchmarks/torture.json
+	@$(MAKE) --no-print-directory docs
+
 bench: $(INSTALLED) ## Measure speeds (tests/benchmarks/)
 	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(PY) "$$file" || exit 1; done
 
@@ -112,9 +116,8 @@ notebook: $(INSTALLED) ## Open the notebooks in JupyterLab
 address: $(INSTALLED) ## Write the repository's public address (URL=https://...) into badges and bootstrap cells
 	$(PY) -m notebooks.runner.run --address "$(URL)"
 
-clean: ## Remove what was built (data/runs, data/processed, caches); keep .venv and downloads
-	rm -rf data/runs data/processed data/cache build .venv-colab .pytest_cache .ruff_cache
-	find colorlib tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+clean: $(INSTALLED) ## Remove what was built (data/runs, data/processed, caches); keep .venv, downloads, strangers' files
+	@$(PY) -m notebooks.runner.clean
 
 setup: $(INSTALLED) ## Install into .venv (every other target does this by itself)
 

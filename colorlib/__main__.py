@@ -36,12 +36,21 @@ def main(arguments=None):
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (ValueError, OSError) as error:
-        print(f"colorlib: {' '.join(str(error).split())}", file=sys.stderr)
+    except (ValueError, OSError, MemoryError) as error:
+        _say(str(error) or "too little memory")
         return 2
     except KeyboardInterrupt:
         print("\ncolorlib: stopped; what was finished is kept", file=sys.stderr)
         return 130
+
+
+def _say(text):
+    """Says something in one line, above a progress bar if there is one."""
+    from tqdm import tqdm
+
+    from colorlib.data import files
+
+    tqdm.write(f"colorlib: {files.in_one_line(text)}", file=sys.stderr)
 
 
 def _parser():
@@ -101,13 +110,8 @@ def _strength(text):
 
 def _colorize(options):
     """Colors each picture it can, says of each other why not, and counts them in the end."""
-    from tqdm import tqdm
-
     from colorlib import album, colorize
     from colorlib.data import files
-
-    def say(text):
-        tqdm.write(f"colorlib: {' '.join(text.split())}", file=sys.stderr)
 
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is a file; name a folder")
@@ -117,7 +121,7 @@ def _colorize(options):
             sources += album.pictures_of(path, options.out)
         except files.ImageError as error:
             count["skipped"] += 1
-            say(f"skipped {error}")
+            _say(f"skipped {error}")
     if not sources:
         return 2
     dials = {name: getattr(options, name) for name in ("strength", "temperature", "rebalance", "gain")}
@@ -131,16 +135,15 @@ def _colorize(options):
             model = colorize.load(options.model)
             colorize.set_dials(model, **dials)
             outcomes = results.color(jobs, model, recolor=options.recolor)
-            # No bar where nobody looks at it: in a script's log it would be noise.
-            for outcome, remark in tqdm(outcomes, total=len(jobs), unit="picture", disable=None):
+            for outcome, remark in files.progress(outcomes, total=len(jobs), unit="picture", delay=0):
                 count[outcome] += 1
                 if remark:
-                    say(f"{outcome} {remark}")
+                    _say(f"{outcome} {remark}")
     if in_color := count["in color already"]:
         are = "picture is" if in_color == 1 else "pictures are"
-        say(f"{in_color} {are} in color already, skipped: --recolor colors them anew")
+        _say(f"{in_color} {are} in color already, skipped: --recolor colors them anew")
     kinds = ("colored", "done already", "in color already", "skipped")
-    print(f"{', '.join(f'{count[kind]} {kind}' for kind in kinds)}; results in {options.out}")
+    print(f"{', '.join(f'{count[kind]} {kind}' for kind in kinds)}; results in {files.in_one_line(str(options.out))}")
     return 0 if not count["skipped"] else 1 if any(count[kind] for kind in kinds[:3]) else 2
 
 
@@ -183,14 +186,14 @@ def _pairs(predicted, truth):
 
 
 def _data(options):
-    from colorlib.data import sets
+    from colorlib.data import files, sets
 
     folder = sets.prepare(options.source, role=options.role)
     counts = {name: sets.describe(folder)[name] for name in sets.SPLITS}
     rejects = [f"{name}: {reason}" for name, reason in sets.rejects(folder)]
     parts = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"{sum(counts.values())} pictures ({parts}), {len(rejects)} rejected")
-    print(folder)
+    print(files.in_one_line(str(folder)))
     _report("rejected", rejects)
     return 1 if rejects else 0
 
@@ -198,9 +201,9 @@ def _data(options):
 def _report(what, reasons):
     """Says of each file why it was left out, the first ten at most."""
     for reason in reasons[:10]:
-        print(f"colorlib: {what} {' '.join(reason.split())}", file=sys.stderr)
+        _say(f"{what} {reason}")
     if len(reasons) > 10:
-        print(f"colorlib: and {len(reasons) - 10} more", file=sys.stderr)
+        _say(f"and {len(reasons) - 10} more")
 
 
 def _import_keras_quietly():

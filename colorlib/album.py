@@ -89,6 +89,7 @@ class Album:
                 with contextlib.suppress(ValueError, TypeError, KeyError):  # a kill may cut a line off
                     entry = json.loads(line)
                     self.entries.setdefault(entry["asked"], []).append(entry)
+        files.remove_parts(folder, {str(each.get("file")) for known in self.entries.values() for each in known})
 
     def plan(self, sources, *, suffix=None, compare=False):
         """What is left to make of pictures [(path, path below the folder, without suffix)].
@@ -116,7 +117,7 @@ class Album:
 
         Once nothing can be written, such as on a full disk, it says so with one picture and skips the others.
         """
-        places, entrance, coloring = threading.Semaphore(_PLACES), threading.Lock(), threading.Lock()
+        room, coloring = files.Room(_PLACES), threading.Lock()
         stopped = []  # by these errors
 
         def work(job):
@@ -125,16 +126,10 @@ class Album:
                 return "skipped", ""
             try:
                 data = files.read(source)
-                share = min(_PLACES, 1 + files.count_pixels(data, str(source)) // _PER_PLACE)
-                with entrance:  # they wait in a line, or small pictures would keep a large one out for good
-                    for _ in range(share):
-                        places.acquire()
-                try:
+                with room.place(1 + files.count_pixels(data, str(source)) // _PER_PLACE):
                     photograph, origin = files.open_photograph(data, str(source)), self._origin(source, data)
                     del data  # which may be as large as the pixels
                     return self._color(source, photograph, origin, targets, model, coloring, recolor)
-                finally:
-                    places.release(share)
             except files.ImageError as error:
                 return "skipped", str(error)
             except MemoryError:

@@ -178,8 +178,11 @@ def bins():
     """
     u, v = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
     faces = [np.stack(np.roll([np.full_like(u, w), u, v], k, 0), -1) for w in (0, 255) for k in range(3)]
-    ab = rgb_to_lab(np.stack(faces) / 255.0)[..., 1:]
-    centers = np.float32(BIN_SIZE * np.unique(np.rint(ab / BIN_SIZE).astype(int).reshape(-1, 2), axis=0))
+    found = []
+    for face in faces:  # one after another: all at once take 70 MB
+        ab = rgb_to_lab(face / 255.0)[..., 1:]
+        found.append(np.unique(np.rint(ab / BIN_SIZE).astype(int).reshape(-1, 2), axis=0))
+    centers = np.float32(BIN_SIZE * np.unique(np.concatenate(found), axis=0))
     centers.flags.writeable = False
     return centers
 

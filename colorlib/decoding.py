@@ -7,9 +7,9 @@ import itertools
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from colorlib import color
+from colorlib.data import files
 from colorlib.models import bin_logits, predict
 from colorlib.scoring import scores
 
@@ -36,7 +36,7 @@ def sweep(colorizer, values, lightness, truth, settings):
     A setting is a dictionary of `decode`'s dials; a point is the setting with `scores.curve_point`'s scores.
     """
     points = []
-    for setting in tqdm(settings, desc="dials", leave=False):
+    for setting in files.progress(settings, desc="dials", leave=False):
         ab = decode(colorizer, values, **setting)
         points.append({**setting, **scores.curve_point(color.render(lightness, ab)[0], truth)})
     return points
@@ -54,7 +54,8 @@ def choose(colorizer, lightness, truth, *, temperatures=TEMPERATURES, rebalances
         raise ValueError("the validation pictures are grey, so there is no color to choose dials by")
     values = logits(colorizer, lightness)
     points = []
-    for temperature, rebalance in tqdm([*itertools.product(temperatures, rebalances)], desc="dials", leave=False):
+    combinations = [*itertools.product(temperatures, rebalances)]
+    for temperature, rebalance in files.progress(combinations, desc="dials", leave=False):
         ab = decode(colorizer, values, temperature=temperature, rebalance=rebalance)
         try:
             gain = round(scores.matching_gain(lightness, ab, truth), 3)

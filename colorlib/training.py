@@ -13,6 +13,7 @@ import os
 import pathlib
 import platform
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -308,9 +309,17 @@ def save_to_ship(model, path, card):
 
 
 def _content(save, name):
-    """The bytes of the file of that name that `save` writes."""
+    """The bytes of the file of that name that `save` writes. Raises OSError, in one line, where it cannot."""
     with tempfile.TemporaryDirectory() as folder:
-        save(path := pathlib.Path(folder, name))
+        path = pathlib.Path(folder, name)
+        try:
+            save(path)
+        except (OSError, RuntimeError) as error:  # HDF5 tells its whole stack of calls
+            free = shutil.disk_usage(folder).free
+            reason = " ".join(str(error).split())[:200]
+            raise OSError(
+                f"{path.parent}: the weights cannot be written there, {free / 1e6:.0f} MB free ({reason})"
+            ) from error
         return path.read_bytes()
 
 

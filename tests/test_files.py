@@ -210,6 +210,43 @@ def test_a_decompression_bomb_is_refused_with_its_size(side):
         files.load(data, name="bomb")
 
 
+def webp_that_lies(width, height):
+    """One grey pixel as a lossless WebP, whose header is then given another size."""
+    data = bytearray(encoded(np.full((1, 1, 3), 90, np.uint8), "WEBP", lossless=True))
+    at = data.index(b"VP8L") + 9  # behind a length and a signature: 14 bits each for width and height, less 1
+    bits = int.from_bytes(data[at : at + 4], "little") >> 28 << 28
+    data[at : at + 4] = (bits | (height - 1) << 14 | (width - 1)).to_bytes(4, "little")
+    return bytes(data)
+
+
+def gif_that_lies(width, height):
+    data = bytearray(encoded(np.zeros((1, 1), np.uint8), "GIF"))
+    data[6:10] = struct.pack("<HH", width, height)
+    return bytes(data)
+
+
+def png_that_lies(width, height):
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return png_of([(b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")])
+
+
+@pytest.mark.parametrize("make", [webp_that_lies, gif_that_lies, png_that_lies])
+@pytest.mark.parametrize(("width", "height"), [(12_000, 12_000), (3000, 2000)])
+def test_many_pixels_in_a_few_bytes_are_refused_before_they_are_decoded(make, width, height, monkeypatch):
+    monkeypatch.setattr(files, "_decode", lambda image: pytest.fail("it was decoded"))
+    with pytest.raises(files.ImageError, match=f"^bomb: {width * height:,} pixels in .* are no photograph"):
+        files.open_photograph(make(width, height), "bomb")
+
+
+@pytest.mark.parametrize(("dtype", "bytes_of_a_pixel"), [(np.uint8, 16), (np.uint16, 30)])
+def test_a_large_picture_asks_for_memory_before_it_is_decoded(dtype, bytes_of_a_pixel, monkeypatch):
+    data = encoded(np.zeros((3300, 3300), dtype), "PNG")
+    asked = []
+    monkeypatch.setattr(files, "check_memory", lambda size, what, remedy: asked.append((size, what)))
+    files.open_photograph(data, "large")
+    assert asked == [(bytes_of_a_pixel * 3300 * 3300, "large: 10,890,000 pixels")]
+
+
 # Photographs: pixels with what belongs to them
 
 
@@ -511,7 +548,60 @@ def test_a_locked_folder_has_one_process_at_a_time_and_outlives_a_killed_one(tmp
         second = threading.Thread(target=enter)
         second.start()
         assert not entered.wait(0.5)
-        assert f"{folder}: another process works in this folder; waiting" in capfd.readouterr().out
+        assert f"{folder}: another process works in this folder; waiting" in capfd.readouterr().err
         first.kill()
         assert entered.wait(20)
         second.join()
+
+
+def test_only_parts_of_the_names_given_are_removed(tmp_path):
+    left = [".a.jpg.12-34.part", "b/.a.jpg.1-2.part", "b/.c.csv.7-8.part"]
+    others = [
+        ".mine.jpg.12-34.part",
+        ".a.jpg.part",
+        "a.jpg.12-34.part",
+        ".a.jpg.x-34.part",
+        "c/.a.jpg.1-2.part",
+        "a.jpg",
+    ]
+    for name in left + others:
+        files.write(tmp_path / name, b"x")
+    files.remove_parts(tmp_path, {"a.jpg", "b/a.jpg", "b/c.csv"})
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == sorted(
+        others
+    )
+
+
+@pytest.mark.parametrize("folder", ["", "not/there/yet"])
+def test_what_does_not_fit_a_disk_or_the_memory_is_refused_before_it_begins(tmp_path, folder):
+    files.check_disk(tmp_path / folder, 1000, "pictures")
+    files.check_memory(1000, "pictures", "take fewer")
+    with pytest.raises(OSError, match=r"features take 1000000.0 GB, and .* GB are free"):
+        files.check_disk(tmp_path / folder, 10**15, "features")
+    with pytest.raises(MemoryError, match=r"pictures take 1000000.0 GB of memory, and .* GB are free: take fewer"):
+        files.check_memory(10**15, "pictures", "take fewer")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\nb\t c", "a b c"),
+        ("\x1b[2Jgone", "�[2Jgone"),
+        ("caf\udce9.jpg", "caf�.jpg"),
+        ("\u202egpj", "�gpj"),
+        ("é", "é"),
+    ],
+)
+def test_a_name_cannot_steer_a_terminal(text, shown):
+    assert files.in_one_line(text) == shown
+
+
+def test_bars_are_for_people_and_not_for_logs(capsys, monkeypatch):
+    assert list(files.progress(range(3), delay=0)) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    list(files.progress(range(3), delay=0))
+    assert "3/3" in capsys.readouterr().err
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    list(files.progress(range(3), delay=0))
+    assert capsys.readouterr().err == ""

@@ -15,8 +15,9 @@ import time
 
 import pytest
 
+from colorlib.data import files
 from colorlib.scoring import results
-from notebooks.runner import bootstrap, gallery, profiles
+from notebooks.runner import bootstrap, clean, gallery, profiles
 from notebooks.runner import run as runner
 
 ROOT = profiles.ROOT
@@ -455,3 +456,25 @@ def test_a_number_that_was_never_printed_is_seen():
     outputs = "train 0.728, gap -2.07 [-2.68, -1.43], 1,234 pictures, bins 49.77"
     assert unfounded("C10: 73 % of 1,234, 2.07 [1.43, 2.68], 50 bins", outputs) == []
     assert unfounded("C10: 74 % of 1,235, 2.06, 51 bins, 73 bins", outputs) == ["74", "1,235", "2.06", "51", "73"]
+
+
+def test_clean_leaves_what_it_does_not_know(tmp_path):
+    ours = [
+        "data/runs/quick/index.html", "data/runs/quick/12_the_colorizer.ipynb", "colorlib/data/__pycache__/a.pyc",
+        "data/runs/quick/12_the_colorizer/64-pixels/epoch-003.weights.h5", "data/runs/quick/12_the_colorizer/.lock",
+        "data/processed/a-0123456789/set.json", "data/cache/pictures/0123456789abcdef/0000001.rgb", ".ruff_cache/x",
+        "data/processed/a-0123456789/pictures/0123456789abcdef-012345.jpg", "data/processed/.set.json.1-2.part",
+    ]  # fmt: skip
+    theirs = [
+        "data/runs/quick/thesis.docx", "data/runs/quick/12_the_colorizer/64-pixels/holiday.jpg", "build/mine.txt",
+        "data/processed/notes.txt", "data/raw/set.json", "data/README.md", ".venv/lib/__pycache__/a.pyc", "set.json",
+        "data/runs/best-model.h5", "data/processed/.a-0123456789.part/x.csv",
+    ]  # fmt: skip
+    for name in ours + theirs:
+        files.write(tmp_path / name, name)
+    left = {path.relative_to(tmp_path).as_posix() for path in clean.clean(tmp_path)}
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == set(theirs) and left == {
+        name for name in theirs if name.startswith(("data/runs", "data/processed"))
+    }
+    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_dir() and not any(path.iterdir())]

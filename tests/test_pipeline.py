@@ -108,7 +108,15 @@ def test_a_whole_cache_is_used_again(paths, tmp_path):
     assert [os.stat(file.decode()).st_mtime_ns for file in cached.numpy()] == times
 
 
+def flip_a_bit(file):
+    content = bytearray(file.read_bytes())
+    content[1000] ^= 1
+    file.write_bytes(content)
+
+
 DAMAGES = {
+    "bit": flip_a_bit,
+    "swapped": lambda file: file.write_bytes(file.with_name("0000004.rgb").read_bytes()[:-4] + b"1234"),
     "cut": lambda file: os.truncate(file, 100),
     "removed": os.remove,
     "killed": lambda file: file.rename(file.with_name(f".{file.name}.1-1.part")),
@@ -120,7 +128,7 @@ def test_a_damaged_cache_is_made_whole_with_a_notice(paths, lab, tmp_path, capsy
     damage(Path(pipeline.load(paths, 32, cache=tmp_path)[3].numpy().decode()))
     again = pipeline.load(paths, 32, cache=tmp_path)
     (notice,) = capsys.readouterr().out.splitlines()
-    assert "1 of 10 cached pictures are missing or cut short" in notice
+    assert "1 of 10 cached pictures are missing or damaged" in notice
     np.testing.assert_array_equal(np.concatenate(joined(pipeline.batches(again, batch_size=4))), lab)
     assert not list(tmp_path.rglob("*.part"))
 

@@ -121,7 +121,19 @@ def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def flip(path, place):
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
 DAMAGE = {
+    "a digit": lambda table: flip(table, -3),
+    "a word": lambda table: flip(table, table.read_bytes().index(b"classes")),
+    "a note": lambda table: flip(table.with_suffix(".json"), table.with_suffix(".json").read_bytes().index(b"8-bit")),
+    "notes of older rows": lambda table: table.write_text(table.read_text().replace("classes", "others")),
+    "a bit of the pictures": lambda table: flip(table.with_suffix(".pictures.csv.gz"), -5),
+    "no checksums": lambda table: table.with_suffix(".json").write_text("{}"),
     "a row cut": lambda table: table.write_text(table.read_text()[:-20] + "\n"),
     "pictures cut": lambda table: cut(table.with_suffix(".pictures.csv.gz")),
     "pictures missing": lambda table: table.with_suffix(".pictures.csv.gz").unlink(),

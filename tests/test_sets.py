@@ -1,14 +1,22 @@
 """Sources of every kind become the same clean folder; what is broken, missing or interrupted leaves none."""
 
+import bz2
 import collections
 import csv
 import errno
+import gzip
 import hashlib
 import http.server
 import io
+import lzma
+import os
+import pathlib
 import tarfile
 import threading
+import time
+import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import numpy as np
@@ -248,7 +256,7 @@ def test_a_prepared_set_is_reused_until_its_source_changes(tmp_path, monkeypatch
     assert len(rows(prepare(source, tmp_path))) == len(PICTURES) - 1
 
 
-@pytest.mark.parametrize("name", ["manifest.csv", "rejects.csv", "set.json"])
+@pytest.mark.parametrize("name", ["manifest.csv", "rejects.csv", "hashes.npy", "pictures.csv", "set.json"])
 @pytest.mark.parametrize("damage", [None, lambda data: data[: len(data) // 2], bytes.swapcase])
 def test_a_set_whose_tables_are_not_whole_is_refused_and_built_again(tmp_path, capsys, name, damage):
     source = write_tar(tmp_path / "a.tar", {"good.jpg": jpeg(0), "bad.jpg": b"x"})
@@ -257,11 +265,196 @@ def test_a_set_whose_tables_are_not_whole_is_refused_and_built_again(tmp_path, c
     (folder / name).unlink()
     if damage:
         (folder / name).write_bytes(damage(whole[name]))
-    with pytest.raises(sets.SourceError, match="not a prepared picture folder|was changed or cut short"):
-        sets.rejects(folder) if name == "rejects.csv" else sets.describe(folder)
+    if name in ("manifest.csv", "rejects.csv", "set.json"):  # which others read, too
+        with pytest.raises(sets.SourceError, match="not a prepared picture folder|was changed or cut short"):
+            sets.rejects(folder) if name == "rejects.csv" else sets.describe(folder)
     assert prepare(source, tmp_path) == folder
-    assert f"{folder} is not whole; preparing it again" in capsys.readouterr().out
+    assert f"{folder} is not whole; preparing it again" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in folder.glob("*.*")} == whole
+
+
+def cut(path):
+    os.truncate(path, 500)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-50] ^= 4
+    path.write_bytes(content)
+
+
+def exchange(path):
+    path.write_bytes(next(each for each in path.parent.iterdir() if each != path).read_bytes())
+
+
+@pytest.mark.parametrize("damage", [cut, empty, flip_a_bit, exchange, pathlib.Path.unlink])
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_set_with_a_damaged_picture_is_built_again(album, tmp_path, capsys, damage, beside):
+    source = f"{album}::faces" if beside else album / "faces.tar"
+    folder = prepare(source, tmp_path)
+    whole = {path.name: path.read_bytes() for path in (folder / "pictures").iterdir()}
+    damage(sorted((folder / "pictures").iterdir())[3])
+    assert prepare(source, tmp_path) == folder
+    assert capsys.readouterr().err.count("is not whole; preparing it again") == 1
+    assert {path.name: path.read_bytes() for path in (folder / "pictures").iterdir()} == whole
+
+
+# Errors that pass
+
+
+def failing_once(name, error):
+    """In place of `open`: reading the file of that name fails, the first time."""
+    errors, real = [error], open
+
+    def opened(path, *arguments, **options):
+        if str(path).endswith(name) and errors:
+            raise errors.pop()
+        return real(path, *arguments, **options)
+
+    return opened
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        TimeoutError("away"),
+    ],
+)
+def test_a_file_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch, capsys, error):
+    source = write_folder(tmp_path / "plain", PICTURES)
+    monkeypatch.setattr("builtins.open", failing_once("005.jpg", error))
+    folder = prepare(source, tmp_path)
+    [(name, reason)] = sets.rejects(folder)
+    assert (name, reason) == ("set/005.jpg", error.strerror or "away")
+    assert prepare(source, tmp_path) == folder and len(rows(folder)) == len(PICTURES) and not sets.rejects(folder)
+    assert capsys.readouterr().err.count("lacks files that can be read now") == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "encode", None)  # building it again would fail
+        prepare(source, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
+def test_a_picture_too_large_for_the_memory_is_rejected_alone_and_tried_again(tmp_path, monkeypatch, kind):
+    make = {"folder": write_folder, "tar": write_tar, "zip": write_zip}[kind]
+    source = make(tmp_path / f"a.{kind}", PICTURES)
+    real, is_short = files.load, True
+
+    def load(content, name):
+        if is_short and name == "set/007.jpg":
+            raise MemoryError
+        return real(content, name)
+
+    monkeypatch.setattr(files, "load", load)
+    folder = prepare(source, tmp_path)
+    assert sets.rejects(folder) == [("set/007.jpg", "too large for this computer's memory")]
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "encode", None)  # building it again would fail
+        assert prepare(source, tmp_path) == folder
+    is_short = False
+    assert prepare(source, tmp_path) == folder and not sets.rejects(folder)
+
+
+def test_a_file_read_at_last_joins_the_set_beside_others(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        write_folder(
+            tmp_path / "sets" / name, {f"{name}-{key[4:]}": jpeg(99 + len(key)) for key in PICTURES} | PICTURES
+        )
+    monkeypatch.setattr("builtins.open", failing_once("two/set/005.jpg", OSError(errno.EIO, "Input/output error")))
+    source = f"{tmp_path / 'sets'}::two"
+    assert len(sets.rejects(prepare(source, tmp_path))) == 1
+    assert not sets.rejects(prepare(source, tmp_path))
+
+
+@pytest.mark.parametrize("place", ["closed", "closed/inner", "other/closed"])
+def test_a_folder_that_may_not_be_looked_into_is_told(tmp_path, monkeypatch, place):
+    source = write_folder(tmp_path / "plain", PICTURES | {f"{place}/a.jpg": jpeg(77)})
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith(f"plain/{place}"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        assert sets.rejects(prepare(source, tmp_path)) == [(place, "permission denied")]
+    assert len(rows(prepare(source, tmp_path))) == len(PICTURES) + 1
+
+
+# Bombs
+
+
+def lying_zip(path, method):
+    """A zip whose member says that it has 1,000 bytes and has 50 million."""
+    write_zip(path, {"a.jpg": bytes(50_000_000)} | PICTURES, method)
+    data = path.read_bytes().replace((50_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_that_lies_about_its_size_is_not_unpacked(tmp_path, method):
+    lying_zip(tmp_path / "a.zip", method)
+    tracemalloc.start()
+    folder = prepare(tmp_path / "a.zip", tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [name for name, _ in sets.rejects(folder)] == ["a.jpg"] and len(rows(folder)) == len(PICTURES)
+    if (
+        method == zipfile.ZIP_DEFLATED
+    ):  # of the others zipfile unpacks 4,096 packed bytes at a time, whatever they become
+        assert peak < 20_000_000
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path, kind):
+    member = tarfile.TarInfo("header")
+    member.type, member.size = kind, 300_000_000
+    with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=1) as file:
+        file.write(member.tobuf(tarfile.GNU_FORMAT))
+    with pytest.raises(sets.SourceError, match=r"a\.tar\.gz: not a whole .*a header of 300,000,000 bytes"):
+        prepare(tmp_path / "a.tar.gz", tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".zip"])
+def test_an_archive_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(sets, "MAX_UNPACKED", (1_000_000, 100))
+    path = (write_zip if suffix == ".zip" else write_tar)(tmp_path / f"a{suffix}", {"a.txt": bytes(9_000_000)})
+    with pytest.raises(sets.SourceError, match="unpacks to more than 100 times its size"):
+        prepare(path, tmp_path)
+
+
+def test_what_is_behind_the_end_of_a_tar_counts_as_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(sets, "MAX_UNPACKED", (1_000_000, 100))
+    path = write_tar(tmp_path / "a.tgz", PICTURES)
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + bytes(9_000_000)))
+    with pytest.raises(sets.SourceError, match="unpacks to more than 100 times its size"):
+        prepare(path, tmp_path)
+
+
+def test_no_more_is_in_work_than_there_is_room_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(sets, "MAX_PIXELS", 3 * 20 * 30)
+    monkeypatch.setattr(os, "cpu_count", lambda: 32)
+    real, lock, now, most = files.load, threading.Lock(), [0], [0]
+
+    def load(content, name):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.005)
+        picture = real(content, name)
+        with lock:
+            now[0] -= 1
+        return picture
+
+    monkeypatch.setattr(files, "load", load)
+    assert len(rows(prepare(write_tar(tmp_path / "a.tar", PICTURES), tmp_path))) == len(PICTURES)
+    assert most[0] == 3
 
 
 # Interruptions
@@ -320,6 +513,37 @@ def test_a_cut_archive_is_no_set(tmp_path, suffix, share):
     with pytest.raises(sets.SourceError, match=rf"a\{suffix}: "):
         prepare(path, tmp_path)
     assert not list(tmp_path.rglob("manifest.csv"))
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".tar.bz2", ".tar.xz"])
+@pytest.mark.parametrize("place", [0.5, -6])
+def test_a_damaged_archive_is_no_set(tmp_path, suffix, place):
+    write_tar(tmp_path / "a.tar", PICTURES)
+    pack = {".tar.gz": gzip, ".tar.bz2": bz2, ".tar.xz": lzma}[suffix]
+    data = bytearray(pack.compress((tmp_path / "a.tar").read_bytes()))
+    place = int(len(data) * place) if place > 0 else place  # in the middle, or of the checksum at the end
+    data[place] ^= 0x55
+    (tmp_path / f"b{suffix}").write_bytes(data)
+    with pytest.raises(sets.SourceError, match=r"not a whole .tar, .tar.gz or .zip"):
+        prepare(tmp_path / f"b{suffix}", tmp_path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_member_of_a_zip_is_rejected_alone(tmp_path, method):
+    path = write_zip(tmp_path / "a.zip", PICTURES, method)
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("set/005.jpg").header_offset
+    data = bytearray(path.read_bytes())
+    data[start + 70 : start + 110] = b"\xff" * 40
+    path.write_bytes(data)
+    assert [name for name, _ in sets.rejects(prepare(path, tmp_path))] == ["set/005.jpg"]
+
+
+def test_a_zip_with_a_name_in_no_alphabet_is_named(tmp_path):
+    path = write_zip(tmp_path / "a.zip", PICTURES | {"café.jpg": jpeg(70)})
+    path.write_bytes(path.read_bytes().replace("café".encode(), b"caf\xff\xfe"))
+    with pytest.raises(sets.SourceError, match=r"a\.zip: .*utf-8"):
+        prepare(path, tmp_path)
 
 
 def test_a_tar_cut_between_members_is_no_set(tmp_path):
@@ -400,18 +624,33 @@ def test_offline_says_where_to_put_the_file(tmp_path, monkeypatch):
     assert len(rows(prepare("celeba", tmp_path))) == len(PICTURES)
 
 
-def test_two_builds_at_once_agree(tmp_path, monkeypatch):
+def test_of_two_builds_at_once_the_second_waits_and_takes_what_the_first_made(tmp_path, monkeypatch, capsys):
     source = write_tar(tmp_path / "a.tar", PICTURES)
-    first = prepare(source, tmp_path)
-    stamp = (first / "manifest.csv").stat().st_mtime_ns
-    build = sets._build
-    first.rename(tmp_path / "quicker")
+    real, made, begun, go_on = sets._build, [], threading.Event(), threading.Event()
 
-    def late(*arguments):
-        build(*arguments)
-        (tmp_path / "quicker").rename(first)  # another process finishes just before us
+    def slow(*arguments):
+        begun.set()
+        go_on.wait(10)
+        made.append(real(*arguments))
 
-    monkeypatch.setattr(sets, "_build", late)
-    assert prepare(source, tmp_path) == first
-    assert (first / "manifest.csv").stat().st_mtime_ns == stamp
-    assert [path.name for path in first.parent.iterdir()] == [first.name]
+    monkeypatch.setattr(sets, "_build", slow)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(prepare, source, tmp_path)
+        begun.wait(10)
+        second = pool.submit(prepare, source, tmp_path)
+        while "another process works in this folder" not in capsys.readouterr().err:
+            time.sleep(0.01)
+        go_on.set()
+        assert first.result() == second.result() and len(made) == 1
+    assert everything_in(tmp_path / "data" / "processed")[0] == first.result().name  # nothing hidden is left
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next(tmp_path):
+    source = write_tar(tmp_path / "a.tar", PICTURES)
+    folder = prepare(source, tmp_path)
+    whole = everything_in(tmp_path / "data")
+    left = folder.rename(folder.with_name(f".{folder.name}.part"))
+    (left / "set" / "pictures").mkdir(parents=True)
+    (left / "set" / "pictures" / "half.jpg").write_bytes(b"half")
+    prepare(source, tmp_path)
+    assert everything_in(tmp_path / "data") == whole

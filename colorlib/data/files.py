@@ -6,11 +6,15 @@ tags, 16 bits, alpha, broken data) is decided here once.
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import io
 import json
 import os
+import re
+import shutil
 import struct
+import sys
 import threading
 import warnings
 import zlib
@@ -19,6 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from tqdm import tqdm
 
 # Only formats of photographs: Pillow also knows some that run other programs (EPS) or are no pictures at all.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
@@ -26,6 +31,8 @@ EXTENSIONS = frozenset(".jpg .jpeg .jpe .png .webp .avif .tif .tiff .gif .bmp .p
 TIMEOUT = 30  # seconds for a server to answer, then for each piece of a download
 # Lets 100-megapixel cameras and large scans through (450 MB as 8-bit RGB) and stops decompression bombs.
 MAX_PIXELS = 150_000_000
+MAX_PIXELS_OF_A_BYTE = 20_000  # the emptiest page packs to a tenth of that, a bomb to hundreds of times
+_LARGE = 10_000_000  # pixels: before such a picture is decoded, it is asked whether there is memory
 warnings.filterwarnings("ignore", module=r"PIL\.")  # on bombs below that, and on EXIF data that it can read in part
 
 _SAVE_OPTIONS = {
@@ -97,7 +104,7 @@ def open_photograph(data, name):
     finds the same picture in 16 bits, so not where a color profile changes it.
     """
     with _opened(data, name) as image:
-        is_deep, exif = ";16" in str(image.tile), image.getexif()
+        is_deep, exif = _is_deep(image), image.getexif()
         sideways = exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)  # Pillow forgets both in decoding
         _decode(image)
         dpi = tuple(map(float, image.info.get("dpi", ())))[:: -1 if sideways else 1]
@@ -114,8 +121,42 @@ def open_photograph(data, name):
     if is_deep and not _deepen(photograph, data):
         photograph.lost = "its lower 8 of 16 bits; save it as sRGB, upright, to keep them"
     if photograph.alpha is not None:
-        photograph.pixels[photograph.alpha == 0] = np.iinfo(photograph.pixels.dtype).max
+        white = np.iinfo(photograph.pixels.dtype).max
+        np.copyto(photograph.pixels, white, where=(photograph.alpha == 0)[..., None])
     return photograph
+
+
+def progress(*arguments, **options):
+    """A tqdm bar where somebody looks at it: in a terminal or a notebook, and not in the log of a script."""
+    is_seen = sys.stderr.isatty() or "ipykernel" in sys.modules
+    return tqdm(*arguments, **({"delay": 2, "disable": not is_seen or "TQDM_DISABLE" in os.environ} | options))
+
+
+def in_one_line(text):
+    """A text for a message: in one line, with what could steer a terminal, as names of files may, made visible."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in " ".join(text.split()))
+
+
+class Room:
+    """Holds up threads so that the sizes of what is in work add up to at most `most`; a larger one works alone."""
+
+    def __init__(self, most):
+        self.most, self.free = most, most
+        self.entrance, self.changed = threading.Lock(), threading.Condition()
+
+    @contextlib.contextmanager
+    def place(self, size):
+        """A place of a size, for a `with`. They come in one after another, or small ones would keep a large one out."""
+        size = min(size, self.most)
+        with self.entrance, self.changed:
+            self.changed.wait_for(lambda: size <= self.free)
+            self.free -= size
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.free += size
+                self.changed.notify_all()
 
 
 def count_pixels(data, name):
@@ -141,6 +182,11 @@ def _opened(data, name):
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if (pixels := image.width * image.height) > MAX_PIXELS:
                 raise ImageError(name, f"{pixels:,} pixels are more than the {MAX_PIXELS:,} allowed")
+            if pixels > MAX_PIXELS_OF_A_BYTE * len(data):
+                raise ImageError(name, f"{pixels:,} pixels in {len(data):,} bytes are no photograph")
+            if pixels > _LARGE:
+                bytes_of_a_pixel = 30 if _is_deep(image) else 16  # at most, while it is decoded
+                check_memory(bytes_of_a_pixel * pixels, f"{name}: {pixels:,} pixels", "close other programs")
             yield image
     except ImageError:
         raise
@@ -149,6 +195,11 @@ def _opened(data, name):
         raise ImageError(name, reason) from error
     except _DAMAGE as error:
         raise ImageError(name, str(error) or type(error).__name__) from error
+
+
+def _is_deep(image):
+    """Whether an image that is not decoded yet has more than 8 bits."""
+    return ";16" in str(image.tile) or image.mode.startswith(("I", "F"))
 
 
 def _decode(image):
@@ -215,7 +266,10 @@ def _grey(image):
     white = 65535.0 if image.mode != "F" else 1.0 if high <= 2 else 255.0
     if not (np.isfinite(low) and np.isfinite(high)) or high > max(white, 2) or low < -1:
         raise ValueError(f"grey values from {low:g} to {high:g} have no known scale (0-1, 0-255 or 0-65535)")
-    return np.rint(values.astype(np.float64).clip(0, white) * (65535 / white)).astype(np.uint16)
+    scaled = values.astype(np.float32)
+    np.clip(scaled, 0, white, out=scaled)
+    scaled *= np.float32(65535 / white)
+    return np.rint(scaled, out=scaled).astype(np.uint16)
 
 
 def _grey_to_srgb(grey, profile):
@@ -362,17 +416,22 @@ def locked(folder):
 
     The lock ends with the block, or with the process, however that ends.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    is_ours = False
+    while not is_ours:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{folder}: another process works in this folder; waiting for it", flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"{folder}: another process works in this folder; waiting for it", file=sys.stderr, flush=True)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # The other one may have removed the folder that this one waited for.
+            is_ours = Path(folder).exists() and os.path.samestat(os.fstat(handle), os.stat(folder))
+            if is_ours:
+                yield
+        finally:
+            os.close(handle)
 
 
 def fetch(url, md5, path):
@@ -423,6 +482,29 @@ def write(path, content):
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     return path
+
+
+def remove_parts(folder, names):
+    """Removes what killed processes left of writing files of these names, paths below a folder that this one locks."""
+    for part in Path(folder).rglob(".*.part"):
+        name = re.fullmatch(r"\.(.+)\.\d+-\d+\.part", part.name)
+        if name and part.with_name(name[1]).relative_to(folder).as_posix() in names:
+            part.unlink()
+
+
+def check_disk(folder, size, what):
+    """Raises OSError where a folder's disk has no room for so many bytes; it need not exist yet."""
+    place = next(place for place in (Path(folder).resolve(), *Path(folder).resolve().parents) if place.exists())
+    if size > (free := shutil.disk_usage(place).free):
+        raise OSError(errno.ENOSPC, f"{what} take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free", str(folder))
+
+
+def check_memory(size, what, remedy):
+    """Raises MemoryError, saying what to do, where the computer has not so many bytes free, and tells so (Linux)."""
+    meminfo = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable: +(\d+) kB", meminfo.read_text()) if meminfo.exists() else None
+    if found and size > (free := 1024 * int(found[1])):
+        raise MemoryError(f"{what} take {size / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: {remedy}")
 
 
 def write_json(value, path):

@@ -5,21 +5,23 @@ have seen, and threads change nothing. All is TensorFlow operations; only `album
 """
 
 import copy
+import functools
 import hashlib
 import json
 import math
 import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from colorlib import color
 from colorlib.data import files
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # when imported, it would ask the network for a newer version
-_FORMAT = 1  # part of a cache's name; raise it when what is cached changes
+_FORMAT = 2  # part of a cache's name; raise it when what is cached changes
 _PARALLEL = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
 _OPTIONS = tf.data.Options()
 # Not tuned while it runs: of 90 iterators with tuning, 6 took 1 to 16 s to end, until its thread woke; without, none.
@@ -55,13 +57,16 @@ def load(paths, image_size, *, cache=None):
     Without `cache`: a float32 tensor (N, S, S, 3) in memory, lightness and ab in [-1, 1]. With deterministic kernels,
     TensorFlow holds it twice while batches are drawn. With a folder as `cache`, for sets larger than memory: a tensor
     (N,) of names of files in it. The next call with the same pictures and size uses them again, and makes those anew
-    that are missing or cut short.
+    that are missing or damaged.
 
-    Raises ValueError for no paths, and `files.ImageError`, which names the file, for one that is no clean JPEG.
+    Raises ValueError for no paths, `files.ImageError`, which names the file, for one that is no clean JPEG, and
+    MemoryError or OSError, before it begins, where memory or disk are too small.
     """
     with tf.device("CPU:0"):
         if cache is not None:
             return tf.constant([str(file) for file in _cached(paths, image_size, Path(cache))])
+        size = 12 * len(paths) * image_size**2
+        files.check_memory(size, f"{len(paths):,} pictures of {image_size} pixels", "give a folder as `cache`")
         lab, done = tf.raw_ops.Empty(shape=(len(paths), image_size, image_size, 3), dtype=tf.float32), 0
         for batch in _decoded(paths, image_size, _to_lab):
             rows = tf.range(done, done := done + len(batch))
@@ -147,7 +152,8 @@ def batches(
     size = math.isqrt(os.path.getsize(pictures[0].numpy()) // 3) if pictures.dtype == tf.string else None
 
     def cached(file):
-        return _to_lab(tf.reshape(tf.io.decode_raw(tf.io.read_file(file), tf.uint8), (size, size, 3)))
+        content = tf.strings.substr(tf.io.read_file(file), 0, 3 * size**2)
+        return _to_lab(tf.reshape(tf.io.decode_raw(content, tf.uint8), (size, size, 3)))
 
     def batch(indices, epoch, step):
         lab = tf.gather(pictures, indices)
@@ -194,7 +200,7 @@ def _decoded(paths, image_size, then=tf.identity):
         raise ValueError("no pictures to read: the list of paths is empty")
     paths = [str(path) for path in paths]
     read = tf.data.Dataset.from_tensor_slices(paths).map(lambda path: then(decode(path, image_size)), **_PARALLEL)
-    with tqdm(total=len(paths), desc="reading", unit=" pictures", delay=3, leave=False) as progress:
+    with files.progress(total=len(paths), desc="reading", unit=" pictures", leave=False) as progress:
         try:
             for batch in read.batch(32).prefetch(2).with_options(_OPTIONS):
                 yield batch
@@ -210,21 +216,35 @@ def _decoded(paths, image_size, then=tf.identity):
 
 
 def _cached(paths, image_size, cache):
-    """The files of the pictures in a cache folder, each made where it is missing or not whole."""
+    """The files of the pictures in a cache folder, each made where it is missing or not whole.
+
+    A file holds the picture's bytes and behind them their CRC-32.
+    """
     stats = [[Path(path).name, os.stat(path).st_size, os.stat(path).st_mtime_ns] for path in paths]
     key = hashlib.sha256(json.dumps([_FORMAT, image_size, stats]).encode()).hexdigest()[:16]
     folder = cache / key
     with files.locked(folder):
         for leftover in folder.glob("*.part"):  # of a process that was killed
             leftover.unlink()
-        sizes = {file.name: file.stat().st_size for file in folder.glob("*.rgb")}
         kept = [folder / f"{number:07d}.rgb" for number in range(len(paths))]
-        missing = [number for number, file in enumerate(kept) if sizes.get(file.name) != 3 * image_size**2]
-        if missing and sizes:
-            print(f"{folder}: {len(missing)} of {len(kept)} cached pictures are missing or cut short; making them anew")
+        with ThreadPoolExecutor() as pool:
+            whole = list(pool.map(functools.partial(_is_whole, size=3 * image_size**2), kept))
+        missing = [number for number, fine in enumerate(whole) if not fine]
+        if missing and any(folder.glob("*.rgb")):
+            print(f"{folder}: {len(missing)} of {len(kept)} cached pictures are missing or damaged; making them anew")
         if missing or not kept:
+            files.check_disk(folder, 3 * len(missing) * image_size**2, f"{len(missing):,} cached pictures")
             batches = _decoded([paths[number] for number in missing], image_size)
             made = (picture for batch in batches for picture in batch.numpy())
             for number, picture in zip(missing, made, strict=True):
-                files.write(kept[number], picture.tobytes())
+                content = picture.tobytes()
+                files.write(kept[number], content + zlib.crc32(content).to_bytes(4))
     return kept
+
+
+def _is_whole(file, size):
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        return False
+    return len(content) == size + 4 and zlib.crc32(content[:size]).to_bytes(4) == content[size:]

@@ -7,7 +7,9 @@ picture passes `files.load` once, each video of a folder of videos `video.frames
                             manifest.csv     file, group, split, width, height, source; sorted by file
                             rejects.csv      what cannot be used: source, reason; sorted by source
                             hashes.npy       what each picture of the manifest looks like, in 512 bits
-                            set.json         number of pictures, checksums of these three; written last
+                            pictures.csv     size and checksum of each picture: file, bytes, crc32
+                            set.json         number of pictures, checksums of these four, and which files may be
+                                             readable another time; written last
 
 Files are named after their content, so the first n of the sorted paths are a fair sample.
 
@@ -27,15 +29,16 @@ import concurrent.futures
 import contextlib
 import csv
 import difflib
+import functools
 import hashlib
 import io
 import itertools
 import json
+import lzma
 import os
 import shutil
+import sys
 import tarfile
-import tempfile
-import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -44,7 +47,6 @@ import numpy as np
 from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from colorlib.data import files
 
@@ -62,7 +64,10 @@ SPLITS = {"train": 0.75, "validation": 0.85, "test": 1.0}  # upper bounds of a g
 ALIKE = 70
 SHORT_SIDE = 256
 MIN_SIDE = 16  # what is smaller holds nothing to learn from once enlarged
-MAX_BYTES = 2**28  # of one picture file: an archive may promise to unpack to anything
+MAX_BYTES = 2**28  # of one picture file, and of all that are in work: an archive may promise to unpack to anything
+MAX_PIXELS = 150_000_000  # of all pictures that are decoded at a time
+MAX_HEADER = 2**20  # bytes of one member's names and notes in a tar archive, which tarfile reads at once
+MAX_UNPACKED = 2**32, 100  # bytes of an archive in all, or so many times its own
 SCENES = 2000  # pictures of "scenes" where no limit is given
 SCENES_A_WORKER = 300  # below that, painting them takes no longer than a process takes to start
 ARCHIVES = (".tar", ".zip", ".tar.gz", ".tgz")
@@ -70,11 +75,21 @@ VIDEOS = frozenset(".mp4 .m4v .mov .mkv .webm .avi".split())
 _COLUMNS = ("file", "group", "split", "width", "height", "source")
 _FORMAT = 2  # part of every key; raise it when the stored pictures or the manifest change
 # Of archives and their members: cut off, wrong checksum, encrypted (RuntimeError), packed by an unknown method.
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, RuntimeError)
+_DAMAGED = (
+    tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError,
+    UnicodeDecodeError,
+)  # fmt: skip
+_LONG_HEADERS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
 
 
 class SourceError(ValueError):
     """A source that cannot be prepared, or a set that cannot be used; the message says what and where."""
+
+
+class _Passing(files.ImageError):
+    """A file that could not be read this time: of a drive that was away, or too large for the memory there was."""
 
 
 def prepare(source, *, role, limit=None, folder=Path("data/processed")):
@@ -84,8 +99,9 @@ def prepare(source, *, role, limit=None, folder=Path("data/processed")):
     kind of "scenes" and nothing else. `limit` takes at most so many files, or frames of videos, chosen by a hash of
     their names: fair to sources sorted by class. Downloads go to `raw` beside `folder`.
 
-    Whole or not at all; a set that is not whole any more is built again. Raises SourceError for a source that is
-    unknown, missing, unreadable or without a usable picture, a download that fails, and a disk that fills up.
+    Whole or not at all; a set that is not whole any more is built again, and so is one where a file can be read now
+    that could not be read then. Raises SourceError for a source that is unknown, missing, unreadable or without a
+    usable picture, a download that fails, and a disk that fills up.
     """
     if role not in ROLES:
         raise SourceError(f"role {role!r} is none of {', '.join(ROLES)}")
@@ -95,7 +111,8 @@ def prepare(source, *, role, limit=None, folder=Path("data/processed")):
     if sets:
         return _prepare_beside_others(sets, name, limit, folder)
     label, identity, entries = locate(source, role, limit, folder.parent / "raw")
-    return _made(folder / f"{label}-{_key(identity, limit)}", source, _build, entries)
+    made = folder / f"{label}-{_key(identity, limit)}"
+    return _made(made, source, _build, entries, is_due=lambda: _can_be_read_now(made, entries))
 
 
 def in_sets(sets, name):
@@ -170,7 +187,7 @@ def join_alike(rows, hashes):
     signs = np.where(hashes, np.float32(1), np.float32(-1))
     signs[np.sum(hashes, axis=(1, 2)) < ALIKE] = 0  # of one shade: the black frames of two films show nothing alike
     flat = signs.reshape(len(signs), -1)
-    for start in tqdm(range(0, len(flat), 512), desc="comparing pictures", unit=" x 512", delay=2):
+    for start in files.progress(range(0, len(flat), 512), desc="comparing pictures", unit=" x 512"):
         block = signs[start : start + 512]
         for some in (block, block[:, :, ::-1]):
             # The product of two hashes of 1 and -1 counts the bits that agree, less those that differ.
@@ -187,23 +204,26 @@ def _key(*identity):
     return hashlib.sha256(json.dumps([_FORMAT, *identity]).encode()).hexdigest()[:10]
 
 
-def _made(final, source, fill, *arguments):
-    """Returns the prepared folder `final`; where it is missing or not whole, `fill` makes it first."""
-    if _is_whole(final):
-        return final
-    if final.exists():
-        print(f"{final} is not whole; preparing it again")
+def _made(final, source, fill, *arguments, is_due=lambda: False):
+    """Returns the prepared folder `final`; where it is missing or not whole, or due anew, `fill` makes it first."""
+    beside = final.with_name(f".{final.name}.part")
     try:
-        for leftover in final.parent.glob(".*.part"):  # of builds that were killed; none takes a day
-            if leftover.stat().st_mtime < time.time() - 86400:
-                shutil.rmtree(leftover, ignore_errors=True)
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=final.parent, prefix=".", suffix=".part") as beside:
-            (made := Path(beside, "set")).mkdir()
-            fill(made, source, *arguments)
-            if not _is_whole(final):  # else another process was quicker, and its folder stays
-                shutil.rmtree(final, ignore_errors=True)
-                made.rename(final)
+        if _is_whole(final) and not is_due():
+            return final
+        with files.locked(beside):
+            try:
+                if not _is_whole(final) or is_due():  # else another process made it meanwhile
+                    if final.exists():
+                        why = "lacks files that can be read now" if _is_whole(final) else "is not whole"
+                        print(f"{final} {why}; preparing it again", file=sys.stderr)
+                    made = beside / "set"
+                    shutil.rmtree(made, ignore_errors=True)  # what a process that was killed left
+                    made.mkdir()
+                    fill(made, source, *arguments)
+                    shutil.rmtree(final, ignore_errors=True)
+                    made.rename(final)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         raise SourceError(f"cannot prepare {source} in {final}: {error}; nothing unfinished was kept") from error
     return final
@@ -213,7 +233,7 @@ def _prepare_beside_others(sets, name, limit, folder):
     """Prepares every set of a folder of sets alone, joins look-alikes, and returns the folder of the set `name`."""
     source = in_sets(sets, name)
     alone = {each: prepare(path, role="varied", folder=folder) for each, path in sources_in(sets).items()}
-    key = _key([[each, made.name] for each, made in alone.items()])
+    key = _key([[each, made.name, digest(made)] for each, made in alone.items()])
     final = folder / f"{name}-{key}"
     if not _is_whole(final):
         tables = [_rows(made, "manifest.csv") for made in alone.values()]
@@ -244,10 +264,11 @@ def _build(target, source, entries):
     with (
         contextlib.closing(entries),  # ends the processes that paint scenes, should this be interrupted
         concurrent.futures.ThreadPoolExecutor(workers) as pool,  # Pillow decodes and encodes without the GIL
-        tqdm(total=count, desc=f"preparing {source}", unit=" pictures", delay=2) as progress,
+        files.progress(total=count, desc=f"preparing {source}", unit=" pictures") as progress,
     ):
-        while some := list(itertools.islice(entries, 8 * workers)):
-            for row in pool.map(lambda entry: _store(target, *entry), some):
+        room = files.Room(MAX_PIXELS)
+        while some := _some(entries, 8 * workers):
+            for row in pool.map(lambda entry: _store(target, room, *entry), some):
                 cleaned.append(row)
                 progress.update()
     rejected = sorted((row for row in cleaned if "reason" in row), key=lambda row: row["source"])
@@ -257,45 +278,76 @@ def _build(target, source, entries):
         raise SourceError(f"{source}: none of its {len(rejected)} pictures is usable; the first: {first}")
     rows = [found[file] for file in sorted(found)]
     hashes = np.stack([row.pop("hash") for row in rows])
-    _write_tables(target, join_alike(rows, hashes), rejected, hashes)
     os.sync()  # the pictures, all at once: one by one takes longer than cleaning them
+    _write_tables(target, join_alike(rows, hashes), rejected, hashes)
 
 
-def _store(target, name, content, group=None):
+def _some(entries, count):
+    """The next entries: at most `count`, and none once they hold MAX_BYTES."""
+    some, size = [], 0
+    while len(some) < count and size < MAX_BYTES and (entry := next(entries, None)):
+        some.append(entry)
+        size += len(entry[1]) if isinstance(entry[1], bytes) else 0
+    return some
+
+
+def _load(name, content, room):
+    """The picture of an entry: decoded, painted, or of a video; reduced. Raises ImageError."""
+    if isinstance(content, files.ImageError):
+        raise content
+    if not isinstance(content, bytes):
+        return files.shrink(content, SHORT_SIDE)
+    try:
+        with room.place(files.count_pixels(content, name)):
+            return files.shrink(files.load(content, name), SHORT_SIDE)
+    except MemoryError:
+        raise _Passing(name, "too large for this computer's memory") from None
+
+
+def _store(target, room, name, content, group=None):
     """Cleans and writes one picture: its row of the manifest with its "hash", or its row of the rejects."""
     try:
-        if isinstance(content, files.ImageError):
-            raise content
-        picture = files.load(content, name) if isinstance(content, bytes) else content  # painted, or of a video
-        picture = files.shrink(picture, SHORT_SIDE)
+        picture = _load(name, content, room)
         height, width = picture.shape[:2]
         if min(height, width) < MIN_SIDE:
             raise files.ImageError(name, f"{width} x {height} pixels: a side is below {MIN_SIDE}")
     except files.ImageError as error:
-        return {"source": name, "reason": " ".join(error.reason.split())}
+        return {"source": name, "reason": " ".join(error.reason.split()), "passing": isinstance(error, _Passing)}
     own = hashlib.sha256(bytes(content)).hexdigest()
     # Exact duplicates share the first part; the second keeps their files apart.
     file = f"pictures/{own[:16]}-{name_hash(name)[:6]}.jpg"
-    (target / file).write_bytes(files.encode(picture, ".jpg"))
-    size = {"width": width, "height": height}
-    return {"file": file, "group": group or own, **size, "source": name, "hash": difference_hash(picture)}
+    content = files.encode(picture, ".jpg")
+    (target / file).write_bytes(content)
+    about = {"width": width, "height": height, "bytes": len(content), "crc32": zlib.crc32(content)}
+    return {"file": file, "group": group or own, **about, "source": name, "hash": difference_hash(picture)}
 
 
 def _write_tables(target, rows, rejected, hashes=None):
-    """Writes the tables and last set.json, which holds their checksums."""
+    """Writes the tables and last set.json, which holds their checksums. A set with pictures of its own has hashes."""
+    passing = [row["source"] for row in rejected if row.pop("passing", False)]
     tables = {"manifest.csv": _csv(_COLUMNS, rows), "rejects.csv": _csv(("source", "reason"), rejected)}
     if hashes is not None:
         np.save(packed := io.BytesIO(), np.packbits(hashes, axis=-1))
-        tables["hashes.npy"] = packed.getvalue()
+        tables |= {"hashes.npy": packed.getvalue(), "pictures.csv": _csv(("file", "bytes", "crc32"), rows)}
     sums = {}
     for name, content in tables.items():
         files.write(target / name, content)
         sums[name] = hashlib.sha256(content).hexdigest()
-    files.write_json({"pictures": len(rows), "sha256": sums}, target / "set.json")
+    files.write_json({"pictures": len(rows), "passing": passing, "sha256": sums}, target / "set.json")
+
+
+def _can_be_read_now(folder, entries):
+    """Whether a file can be read that could not be when the set was made."""
+    passing = set(json.loads((folder / "set.json").read_bytes()).get("passing", ()))
+    for name, content, *_ in entries(passing)[1] if passing else ():
+        with contextlib.suppress(files.ImageError):
+            _load(name, content, files.Room(MAX_PIXELS))
+            return True
+    return False
 
 
 def _csv(columns, rows):
-    writer = csv.DictWriter(text := io.StringIO(newline=""), columns, lineterminator="\n")
+    writer = csv.DictWriter(text := io.StringIO(newline=""), columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode("utf-8", "backslashreplace")
@@ -315,9 +367,28 @@ def _table(folder, name):
 
 def _is_whole(folder):
     try:
-        return all(_table(folder, name) for name in ("manifest.csv", "rejects.csv"))
+        pictures_elsewhere = (folder / "pictures").is_symlink()
+        tables = ["manifest.csv", "rejects.csv", *([] if pictures_elsewhere else ["hashes.npy", "pictures.csv"])]
+        whole = all(_table(folder, name) for name in tables)
+        return whole and (pictures_elsewhere or _pictures_are_whole(folder))
     except SourceError:
         return False
+
+
+def _pictures_are_whole(folder):
+    """Whether the pictures are as they were written. Only those changed after set.json, the last file, are read."""
+    written = (folder / "set.json").stat().st_mtime_ns
+    for row in _rows(folder, "pictures.csv"):
+        try:
+            found = (folder / row["file"]).stat()
+            later = found.st_mtime_ns > written
+            if found.st_size != int(row["bytes"]):
+                return False
+            if later and zlib.crc32((folder / row["file"]).read_bytes()) != int(row["crc32"]):
+                return False
+        except OSError:
+            return False
+    return True
 
 
 def _rows(folder, name):
@@ -329,7 +400,7 @@ def locate(source, role, limit, raw):
 
     The identity, fit for JSON, changes whenever the pictures might. `entries()` returns (count, generator of
     (name, content)), where content is bytes, a uint8 picture, or the ImageError met while reading it; frames of
-    videos come as (name, content, speaker), and their count is what the headers promise.
+    videos come as (name, content, speaker), and their count is what the headers promise. `entries(names)` are some.
     Raises SourceError for a source that is unknown, missing or empty; `entries` also for one that is unreadable.
     """
     if source == "scenes":
@@ -339,33 +410,56 @@ def locate(source, role, limit, raw):
         count = limit or SCENES
         workers = min(os.cpu_count() or 1, count // SCENES_A_WORKER)
         identity = ["scenes", role, hashlib.sha256(code).hexdigest()]
-        return f"scenes-{role}", identity, lambda: (count, scenes.pictures(role, count, workers=workers))
+        return f"scenes-{role}", identity, lambda only=(): (count, scenes.pictures(role, count, workers=workers))
     if source == "flowers":
-        return source, [FLOWERS, FLOWERS_MD5], lambda: _archive(_download_flowers(raw), limit)
+        return source, [FLOWERS, FLOWERS_MD5], lambda only=(): _archive(_download_flowers(raw), limit, only)
     path = raw / CELEBA if source == "celeba" else Path(source).expanduser()
     # A notebook works from the root of the checkout; where it was started, its reader's own pictures may lie.
     beside = Path(os.environ.get("COLORLIB_STARTED_IN", "."), path)
     path = path if path.exists() or not beside.exists() else beside
     whole = path.resolve()
     if path.is_dir():
-        found = [file for file in sorted(path.rglob("*")) if file.is_file()]
-        found = [(file.relative_to(path).as_posix(), file.stat().st_size, file) for file in found]
+        found, closed = _walk(path)
         pictures = [entry for entry in found if is_picture(entry[0])]
         videos = [entry for entry in found if is_picture(entry[0], VIDEOS)]
         identity = [str(whole), [(name, size, file.stat().st_mtime_ns) for name, size, file in pictures or videos]]
+        identity += [name for name, *_ in closed]  # nothing where all folders are open
         if videos and not pictures:
-            return whole.name, identity, lambda: _filmed(videos, limit, path)
-        chosen = _choose(pictures, limit, path)
-        return whole.name, identity, lambda: (len(chosen), _contents(chosen, Path.read_bytes))
+            return whole.name, identity, lambda only=(): _filmed(videos, limit, path)
+        chosen = _choose(pictures, limit, path) if pictures or not closed else []
+
+        def entries(only=()):
+            some = closed + [entry for entry in chosen if not only or entry[0] in only]
+            return len(some), _contents(some, functools.partial(open, mode="rb"))
+
+        return whole.name, identity, entries
     if path.is_file():
         identity = [str(whole), path.stat().st_size, path.stat().st_mtime_ns]
-        return path.name.split(".")[0], identity, lambda: _archive(path, limit)
+        return path.name.split(".")[0], identity, lambda only=(): _archive(path, limit, only)
     if source == "celeba":
         raise SourceError(f"celeba cannot be fetched automatically: get {CELEBA} from {CELEBA_PAGE}, put it at {path}")
     close = difflib.get_close_matches(str(source), NAMES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     places = " or ".join(dict.fromkeys([os.getcwd(), str(beside.parent.resolve())]))
     raise SourceError(f"{source}: no such folder or file in {places}, nor a known set ({', '.join(NAMES)}){hint}")
+
+
+def _walk(folder):
+    """The files below a folder, [(name, size, path)], and what may not be looked into, [(name, 0, ImageError)]."""
+    found, closed = [], []
+
+    def note(error):
+        name = Path(error.filename).relative_to(folder).as_posix()
+        closed.append((name, 0, files.ImageError(name, (error.strerror or str(error)).lower())))
+
+    for place, _, names in os.walk(folder, onerror=note):
+        for path in (Path(place, name) for name in names):
+            try:
+                if path.is_file():
+                    found.append((path.relative_to(folder).as_posix(), path.stat().st_size, path))
+            except OSError as error:
+                note(error)
+    return sorted(found), sorted(closed, key=lambda entry: entry[0])
 
 
 def name_hash(name):
@@ -391,37 +485,72 @@ def _choose(entries, limit, where):
     return [entry for entry in entries if name_hash(entry[0]) <= highest]
 
 
-def _contents(chosen, read):
+def _contents(chosen, opened):
     """Yields (name, bytes or ImageError) of (name, size, file); where one cannot be read, the others may be fine."""
     for name, size, file in chosen:
+        content = bytearray()
         try:
-            large = files.ImageError(name, f"{size:,} bytes, more than {MAX_BYTES:,}")
-            yield name, read(file) if size <= MAX_BYTES else large
+            if isinstance(file, files.ImageError):
+                raise file
+            if size > MAX_BYTES:
+                raise files.ImageError(name, f"{size:,} bytes, more than {MAX_BYTES:,}")
+            with opened(file) as stream:
+                while part := stream.read(2**20):  # counted, for an archive's member may hold more than it says
+                    content += part
+                    if len(content) > size:
+                        raise files.ImageError(name, f"more than the {size:,} bytes that it should have")
+            yield name, bytes(content)
+        except files.ImageError as error:
+            yield name, error
         except _DAMAGED as error:
-            yield name, files.ImageError(name, getattr(error, "strerror", None) or str(error))
+            kind = _Passing if isinstance(file, Path) else files.ImageError
+            yield name, kind(name, getattr(error, "strerror", None) or str(error))
 
 
-def _archive(path, limit):
+class _Member(tarfile.TarInfo):
+    """A member of a tar archive; tarfile.ReadError for one whose header fills the memory."""
+
+    @classmethod
+    def frombuf(cls, *arguments):
+        """Reads a header."""
+        member = super().frombuf(*arguments)
+        if member.type in _LONG_HEADERS and member.size > MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {member.size:,} bytes")
+        return member
+
+
+def _archive(path, limit, only=()):
     """Lists an archive's pictures: (count, generator of (name, bytes or ImageError)). Raises SourceError if cut."""
     is_zip = zipfile.is_zipfile(path)
-    opened = zipfile.ZipFile if is_zip else tarfile.open
+    opened = zipfile.ZipFile if is_zip else functools.partial(tarfile.open, tarinfo=_Member)
+    most, members = max(MAX_UNPACKED[0], MAX_UNPACKED[1] * path.stat().st_size), []
     try:
         with opened(path) as archive:
-            if is_zip:
-                members = [(member.filename, member.file_size, member) for member in archive.infolist()]
-            else:
-                members = [(member.name, member.size, member) for member in archive.getmembers() if member.isfile()]
+            for member in archive.infolist() if is_zip else archive:  # a tar archive is unpacked on the way
+                most -= member.file_size if is_zip else member.size
+                if most < 0:
+                    raise SourceError(f"{path}: it unpacks to more than {MAX_UNPACKED[1]} times its size")
+                if is_zip:
+                    members.append((member.filename, member.file_size, member))
+                elif member.isfile():
+                    members.append((member.name, member.size, member))
+            if not is_zip:
                 archive.fileobj.seek(archive.offset)
                 if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile sees nothing amiss
                     raise tarfile.ReadError("cut off: the mark at its end is missing")
+                while part := archive.fileobj.read(2**20):  # to its end, where gzip has its checksum
+                    most -= len(part)
+                    if most < 0:
+                        raise SourceError(f"{path}: it unpacks to more than {MAX_UNPACKED[1]} times its size")
     except _DAMAGED as error:
         reason = " ".join(str(error).split())
         raise SourceError(f"{path}: not a whole .tar, .tar.gz or .zip ({reason})") from error
     chosen = _choose([member for member in members if is_picture(member[0])], limit, path)
+    chosen = [member for member in chosen if not only or member[0] in only]
 
     def unpacked():
         with opened(path) as archive:
-            yield from _contents(chosen, archive.read if is_zip else lambda file: archive.extractfile(file).read())
+            yield from _contents(chosen, archive.open if is_zip else archive.extractfile)
 
     return len(chosen), unpacked()
 
@@ -431,7 +560,7 @@ def _filmed(videos, limit, where):
     from colorlib.data import video  # FFmpeg, which no other source needs
 
     promised = []
-    for name, _, file in tqdm(videos, desc="reading the headers of videos", delay=2):
+    for name, _, file in files.progress(videos, desc="reading the headers of videos"):
         promised += [(_moment(name, index * video.EVERY), name, file) for index in range(video.count(file))]
     chosen = _choose(promised, limit, where)
     return len(chosen), _frames(chosen, video.frames, limit is None)

@@ -25,7 +25,6 @@ import keras
 import numpy as np
 from keras import layers, ops
 from keras.applications import VGG16, InceptionResNetV2, ResNet50, imagenet_utils
-from tqdm import tqdm
 
 from colorlib import color
 from colorlib.data import files
@@ -299,7 +298,7 @@ def _filled(backbone, batches, place, key, sizes):
     pictures, seen, count = hashlib.sha256(), 0, sum(sizes)
     if done == count:
         return np.load(path, mmap_mode="r")
-    for lightness in tqdm(_digested(batches, pictures), "features", len(sizes), delay=2, leave=False):
+    for lightness in files.progress(_digested(batches, pictures), "features", len(sizes), leave=False):
         start, seen = seen, seen + len(lightness)
         if seen <= done:
             continue
@@ -308,6 +307,7 @@ def _filled(backbone, batches, place, key, sizes):
             raise ValueError(f"features of {backbone.name} up to {np.abs(computed).max():g} do not fit float16")
         content = io.BytesIO()
         if not done:
+            files.check_disk(place, count * computed[0].size * 2, f"features of {count:,} pictures")
             header = {"descr": "<f2", "fortran_order": False, "shape": (count, *computed.shape[1:])}
             np.lib.format.write_array_header_2_0(content, header)
         content.write(computed.astype("<f2").tobytes())

@@ -4,7 +4,7 @@ An experiment's table is three files, in RUN_FOLDER/results or, where it is publ
 
     09_vivid_colors.csv              a row a run: variant, role, seed, scores with 95 % intervals, settings, machine
     09_vivid_colors.pictures.csv.gz  the scores of each picture; a row above names its own by their digest
-    09_vivid_colors.json             training histories, swept curves, conventions
+    09_vivid_colors.json             training histories, swept curves, conventions; checksums of the two others
 """
 
 import csv
@@ -50,6 +50,7 @@ SCORES = {
     "clipped_share": ("clipped share", 3),
     "clip_dl": ("mean |ΔL*| of clipping", 3),
 }
+_CHECKSUMS = "checksums"  # a note of this name
 KEYS = ["experiment", "variant", "role", "seed"]  # what tells one run from another
 ALL = "all"  # the seed of a run that has none: a baseline counts for every seed of its experiment
 DIALS = ("temperature", "rebalance", "gain")
@@ -124,19 +125,39 @@ def merge(table, rows, pictures, notes, *, same=KEYS):
     """
     table = Path(table)
     with files.locked(table.parent):
+        files.remove_parts(table.parent, {table.with_suffix(end).name for end in (".csv", ".json", ".pictures.csv.gz")})
         old, old_pictures, old_notes = read(table) if table.exists() else (rows[:0], pictures[:0], {})
+        before_it = [table.read_bytes()] if table.exists() else []
         gone = pd.MultiIndex.from_frame(old[same]).isin(pd.MultiIndex.from_frame(rows[same]))
         merged = pd.DataFrame(old[~gone].to_dict("records") + rows.to_dict("records"), dtype=object).sort_values(KEYS)
         pictures = pd.concat([old_pictures, pictures]).drop_duplicates(["pictures", "picture"])
         pictures = pictures.sort_values([*KEYS[1:], "picture"])
-        lines = [json.dumps({name: note}, allow_nan=False)[1:-1] for name, note in sorted((old_notes | notes).items())]
+        text, old_notes = merged.to_csv(index=False), old_notes | notes
+        sums = [hashlib.sha256(content).hexdigest() for content in (*before_it, text.encode())]
+        # A kill may come between any two: for a while the notes stand beside the table before, too.
+        meanwhile, in_the_end = _packed(old_notes, sums), _packed(old_notes, sums[-1:])
         # What rows name is there before them; what only replaced rows named goes after them, in a second round.
         before, after = {*old["pictures"], *rows["pictures"]}, {*merged["pictures"]}
         for named in [before] if before == after else [before, after]:
-            text = pictures[pictures["pictures"].isin(named)].to_csv(index=False, float_format="%.6g")
-            files.write(table.with_suffix(".pictures.csv.gz"), gzip.compress(text.encode(), mtime=0))
-            files.write(table.with_suffix(".json"), "{\n" + ",\n".join(lines) + "\n}\n")
-            files.write(table, merged.to_csv(index=False))
+            some = pictures[pictures["pictures"].isin(named)].to_csv(index=False, float_format="%.6g")
+            files.write(table.with_suffix(".pictures.csv.gz"), gzip.compress(some.encode(), mtime=0))
+            files.write(table.with_suffix(".json"), meanwhile)
+            files.write(table, text)
+        files.write(table.with_suffix(".json"), in_the_end)
+
+
+def _packed(notes, tables):
+    """Notes as JSON, one a line, with their checksum and those of the tables that they may stand beside."""
+    lines = _lines(notes) + _lines({_CHECKSUMS: {"csv": tables, "notes": _sum(notes)}})
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _lines(notes):
+    return [json.dumps({name: note}, allow_nan=False)[1:-1] for name, note in sorted(notes.items())]
+
+
+def _sum(notes):
+    return hashlib.sha256("\n".join(_lines(notes)).encode()).hexdigest()
 
 
 def read(table):
@@ -150,8 +171,12 @@ def read(table):
             raise ValueError("a line is not whole, or this is no table of results")
         rows, parts = pd.DataFrame(lines[1:], columns=lines[0]), _pictures(pictures.read_bytes())
         _with_numbers(rows)  # raises ValueError
-        return rows, pd.concat(parts.values()), json.loads(notes.read_text())
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+        found = json.loads(notes.read_text(encoding="utf-8"))
+        sums = found.pop(_CHECKSUMS)
+        if hashlib.sha256(table.read_bytes()).hexdigest() not in sums["csv"] or _sum(found) != sums["notes"]:
+            raise ValueError("its checksum is wrong: it was changed by hand or damaged")
+        return rows, pd.concat(parts.values()), found
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zlib.error) as error:
         raise ValueError(f"{table} or a file beside it is cut, damaged or missing: {error}") from error
 
 

@@ -273,6 +273,23 @@ def natural():
     return markdown(pd.DataFrame(rows))
 
 
+def what_pays():
+    """The recipe of the shipped colorizer changed in one part at a time, by notebook 12: a row a candidate."""
+    found = pd.DataFrame(results.read(SHIP)[2]["candidates"])
+    order = found["variant"].drop_duplicates()
+    table = found.groupby(["variant", "set"])["ciede2000"].mean().unstack()
+    table = table[[name for name in SETS if name in table]].map("{:.2f}".format)
+    by_seed = found.groupby(["variant", "seed"])["ciede2000"].mean().unstack()
+    table["mean ± spread of seeds"] = by_seed.apply(lambda of: f"{of.mean():.2f} ± {of.std():.2f}", axis=1)
+    return markdown(table.loc[order].rename_axis("variant").reset_index())
+
+
+def against_squared_error():
+    """Bins against squared error with a gain: the same network and training, on test pictures."""
+    table = results.compare(SHIP, "as it ships, short", "squared error, short")
+    return markdown(table.drop(columns=["variant", "against", "dials"]))
+
+
 def _beside(rows):
     """Variants down, sets across, the best on average below: CIEDE2000 at colorfulness ratio."""
     means = rows.groupby(["variant", "role"])[["ciede2000", "colorfulness_ratio"]].mean()
@@ -450,6 +467,24 @@ def startup():
     )
 
 
+def colorizing():
+    """Seconds and memory of coloring one picture, by its size."""
+    found = _read("colorize")
+    columns = {"first, s": "first_s", "next, s": "next_s", "memory at most, MB": "peak_mb"}
+    rows = []
+    for case in found["cases"]:
+        row = {"megapixels": f"{case['megapixels']:g}", "bits": case["bits"]}
+        row |= {heading: case[name] for heading, name in columns.items()}
+        rows.append(row | {"bytes a pixel": f"{case['bytes_a_pixel']:.1f}" if "bytes_a_pixel" in case else "–"})
+    load = np.median([case["load_s"] for case in found["cases"]])
+    loaded = np.median([case["loaded_mb"] for case in found["cases"]])
+    return (
+        f"{markdown(pd.DataFrame(rows))}\n\n"
+        f"To load TensorFlow, Keras and the model: {load:.1f} s, after which {loaded:.0f} MB are in use; "
+        f"{found['hardware']}."
+    )
+
+
 def train_all():
     """What `make train-all` took."""
     found = _read("train_all")
@@ -460,12 +495,35 @@ def train_all():
     return f"{table}\n\n{install}Peak memory of a notebook {found['peak_memory_gb']:.1f} GB; {found['hardware']}."
 
 
+def torture():
+    """What came of disturbing all that writes files."""
+    found = _read("torture")
+    rows = []
+    for name, came in found["table"].items():
+        disturbed, work = name.split()
+        rows.append({"disturbed by": disturbed.replace("_", " "), "what": work, "tried": sum(came.values()), **came})
+    table = pd.DataFrame(rows)
+    total = table.select_dtypes("number").sum().to_dict()
+    table.loc[len(table)] = {"disturbed by": "all", "what": "", **total}
+    return f"{markdown(table)}\n\nSeed {found['seed']}; {found['minutes']:.0f} minutes; {found['hardware']}."
+
+
 TABLES = (
     *(notebooks, what_we_found, shipped_rows),
     *(claims_tested, set_sizes, made_under, flowers, other_sets, dials_chosen),
-    *(shipped, shipped_beside, half_size, natural, old_age, skin_thirds, training_of_shipped),
+    *(
+        shipped,
+        shipped_beside,
+        half_size,
+        natural,
+        what_pays,
+        against_squared_error,
+        old_age,
+        skin_thirds,
+        training_of_shipped,
+    ),
     *(gallery, failures),
-    *(train_all, startup, pipeline, features, scenes),
+    *(train_all, startup, colorizing, pipeline, features, scenes, torture),
 )
 
 

@@ -38,6 +38,7 @@ def execute(path, values, output, *, progress=True):
     partial, log = output.with_suffix(".partial.ipynb"), output.with_suffix(".log")
     start = time.monotonic()
     hidden = None if progress else True  # None: where there is no terminal, as in a log
+    os.environ["TQDM_DISABLE"] = "1"  # in the kernel: nobody watches the bars of its cells
     try:
         with _stderr_into(log) as terminal:  # TensorFlow greets there, whatever one sets
             papermill.execute_notebook(
