@@ -5,7 +5,7 @@ import numpy as np
 
 from .brushes import band, bump, ink, lch, mix, noise, offset, out_of_focus, pick, ramp, relief, window
 
-_SKINS = ("f4bfaa", "eeb097", "e49e82", "d88f70", "c27856", "a25c40", "7c4632", "562e22")
+_SKINS = ("f4bfaa", "eeb097", "e49e82", "d88f70", "c27856", "a9664a", "8c5640", "6f4534")
 _SKIN_CHANCES = (0.16, 0.2, 0.2, 0.16, 0.1, 0.07, 0.06, 0.05)
 _HAIRS = ("160f0d", "2c180f", "4a2718", "6c3c25", "9c7040", "ccaa74", "e0c898", "82381c", "a8a49e")
 _HAIR_CHANCES = (0.2, 0.19, 0.16, 0.12, 0.1, 0.08, 0.05, 0.05, 0.05)
@@ -128,8 +128,9 @@ def _head(rng, canvas, u, v, skin, hair, light, pixels, man):
     lit = np.clip(0.18 + rng.uniform(0, 0.12) + 0.82 * facing, 0.05, 1.1)
     flush = bump((mirror - 0.5) / 0.26, (fv - 0.22) / 0.2) + bump(fu / 0.2, (fv - 0.24) / 0.1)
     skin_here = mix(skin, skin * ink("ffc4b8"), 0.45 * flush + 0.05 * noise(offset(rng), u, v, 1.0))
-    paint = mix(skin_here * ink("5c3424"), skin_here * ink("fff2e4"), ramp(0, 1, lit))
-    paint += 0.09 * ramp(0.9, 1, facing)
+    shadow = mix(ink("5c3424"), ink("a07868"), 1 - skin.mean())  # dark skin needs less shade
+    paint = mix(skin_here * shadow, skin_here * ink("fff2e4"), ramp(0, 1, lit))
+    paint += (0.05 + 0.1 * (1 - skin.mean())) * ramp(0.8, 1, facing)  # and it shines more
     if man and rng.random() < 0.5:
         beard = ramp(0.25, 0.5, d + 0.25 * v - 0.55 + 0.03 * noise(offset(rng), u, v, 0.8)) * ramp(0, 0.3, v)
         beard = np.maximum(beard, 0.8 * bump(fu / 0.36, (fv - 0.41) / 0.07))
@@ -150,7 +151,8 @@ def _around(fu, fv, u, v, width, height):
 
 def _eyes(rng, canvas, fu, fv, skin, hair, aspect, man):
     """Eyes and brows, at times glasses. Aspect: how much longer a step of v is than one of u."""
-    iris = pick(rng, "3c2414", "2c1a10", "54381e", "5c7c94", "58704c")
+    light_irises = ("5c7c94", "58704c") if skin.mean() > 0.45 else ()
+    iris = pick(rng, "3c2414", "2c1a10", "54381e", *light_irises)
     brow = mix(hair, ink("281c16"), 0.5)
     wide_open, lift, gaze = rng.uniform(0.055, 0.085), rng.uniform(-0.03, 0.03), rng.uniform(-0.04, 0.04)
     thick, makeup = rng.uniform(0.035, 0.06) * (1.25 if man else 0.9), 0 if man else rng.uniform(0, 0.7)
@@ -164,12 +166,13 @@ def _eyes(rng, canvas, fu, fv, skin, hair, aspect, man):
         width = 1 - (eu / 0.235) ** 2
         lid, under = ev + wide_open * width, 0.75 * wide_open * width - ev
         view = mix(view, skin * ink("8c5c54"), (0.35 + makeup * 0.5) * bump(eu / 0.26, (ev + 0.04) / 0.08))
-        ball = ink("ece6e0") * (0.7 + 0.3 * ramp(0, 0.06, lid))
+        white = mix(ink("e4dcd4"), skin, 0.3)  # in the shade of the brow, and with the skin's light on it
+        ball = white * (0.7 + 0.25 * ramp(0, 0.06, lid)) * (1 - 0.25 * (eu / 0.235) ** 2)
         ring = cv2.magnitude(eu - gaze * side, (ev + 0.005) * aspect)
         ball = mix(ball, iris * (0.6 + 6 * np.maximum(ev, -0.05)), ramp(0.112, 0.095, ring))
         ball = mix(ball, ink("0a0808"), ramp(0.05, 0.035, ring))
         glint = cv2.magnitude(eu * side + 0.03, (ev + 0.03) * aspect)
-        ball = mix(ball, 1, 0.9 * ramp(0.035, 0.015, glint))
+        ball = mix(ball, 1, 0.75 * ramp(0.035, 0.015, glint))
         view = mix(view, ball, ramp(-0.012, 0.012, np.minimum(lid, under)))
         lash = ramp(0.03, 0.005, np.abs(lid)) * (width > -0.2)
         lash += 0.3 * ramp(0.02, 0, np.abs(under)) * (width > 0)
@@ -197,6 +200,6 @@ def _mouth(rng, canvas, fu, fv, skin, man):
     tone = lips * (0.82 + 1.8 * np.clip(mv, -0.1, 0.09))
     view = mix(view, tone, 0.9 * ramp(-0.015, 0.02, np.minimum(upper, lower)))
     teeth = ramp(0, 0.015, np.minimum(mv + 0.4 * gap, gap - mv)) * (gap > 0.01)
-    view = mix(view, ink("f0e8e0") * (0.95 - 0.4 * (mu / half) ** 2), teeth)
+    view = mix(view, mix(ink("f0e8e0"), skin, 0.2) * (0.95 - 0.4 * (mu / half) ** 2), teeth)
     line = ramp(0.022, 0, np.abs(mv - 0.2 * gap)) * (gap < 0.01) * ramp(-0.1, 0.1, bow)
     canvas[part] = mix(view, lips * 0.35, 0.8 * line)
