@@ -243,7 +243,7 @@ class Preview(keras.callbacks.Callback):
 
     `every` is that many, or the epochs themselves, as in (1, 2, 5). `colorizer` is the model from lightness to ab,
     `truth` a few 8-bit pictures (N, S, S, 3), side by side in the file.
-    In a notebook the newest is shown while the run goes on.
+    In a notebook the newest is shown while the run goes on; at its end it goes, and `pictures` has them all.
     """
 
     def __init__(self, folder, colorizer, truth, *, every=10):
@@ -267,6 +267,13 @@ class Preview(keras.callbacks.Callback):
             image = Image(path.read_bytes())
             self._shown = self._shown or display(image, display_id=True)
             self._shown.update(image)
+
+    def on_train_end(self, logs=None):
+        """Takes the picture out of the notebook."""
+        if self._shown:
+            from IPython.display import HTML
+
+            self._shown.update(HTML(""))
 
     @property
     def pictures(self):

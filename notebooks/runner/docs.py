@@ -155,7 +155,7 @@ def notebooks():
 
 
 def what_we_found():
-    """The eleven claims, each by the one row that stands for it, on photographs."""
+    """The twelve claims, each by the one row that stands for it, on photographs."""
     short = claims.CLAIMS[claims.CLAIMS["in_short"] != ""]
     found = short.merge(claims.table(RESULTS / "photos"), how="left", on=["claim", "it says"], suffixes=("", "_found"))
     words = {"ciede2000": "CIEDE2000", "colorfulness": "colorfulness", "sepia": "share of sepia"}
