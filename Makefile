@@ -93,8 +93,11 @@ torture: $(INSTALLED) ## Kill, damage, starve and crowd all that writes (about 1
 	$(PY) tests/torture.py --rounds 2 --out notebooks/results/benchmarks/torture.json
 	@$(MAKE) --no-print-directory docs
 
-bench: $(INSTALLED) ## Measure speeds (tests/benchmarks/)
+bench: $(INSTALLED) ## Measure speeds (tests/benchmarks/), and what make train-all takes
 	@for file in tests/benchmarks/*.py; do echo "== $$file"; $(PY) "$$file" || exit 1; done
+	rm -rf data/runs/quick
+	$(PY) -m notebooks.runner.run --profile quick --jobs 2
+	cp data/runs/quick/minutes.json notebooks/results/benchmarks/train_all.json
 
 results: PROFILE := $(if $(filter environment,$(origin PROFILE)),$(PROFILE),photos)
 results: $(INSTALLED) ## Run the profile's experiments over their seeds -> notebooks/results/ (skips what is there)

@@ -248,13 +248,6 @@ def test_scores_of_an_earlier_run_are_not_taken_for_this_ones(checkout):
     assert left == ["01_tiny.csv", "01_tiny.json", "01_tiny.pictures.csv.gz", "epoch-001.weights.h5"]
 
 
-def test_pictures_that_are_not_painted_are_not_published(checkout, capsys, tmp_path):
-    folder = checkout({"01_tiny": make_notebook()}, quick=QUICK)
-    assert runner.main(["--render", "--data", "flowers"]) == 2
-    assert capsys.readouterr().err == "--render publishes pictures, so it takes scenes only, not flowers\n"
-    assert not (folder.parent / "data").exists()
-
-
 @pytest.mark.parametrize("options", [[], ["--jobs", "2"]])
 def test_the_first_failure_stops_and_is_readable(checkout, capsys, options):
     failing = make_notebook("pictures = []\nraise ValueError(f'{source}: no picture in there')")
@@ -404,14 +397,36 @@ def test_a_notebook_begins_as_every_other(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     assert text_of(cells[1]) == bootstrap.cell(ROOT)
     assert bootstrap.badge(ROOT, path.stem) in text_of(cells[0])
+    nodes = [node for cell in cells if cell["cell_type"] == "code" for node in ast.walk(ast.parse(text_of(cell)))]
+    within = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values[1:]}
     strings = [
         node.value
-        for cell in cells
-        if cell["cell_type"] == "code"
-        for node in ast.walk(ast.parse(text_of(cell)))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in within
     ]
     assert not [string for string in strings if re.match(r"/\w|~|[A-Za-z]:[\\/]", string)], "an absolute path"
+
+
+DRAWN = {"dataset_sheet", "variants_sheet", "comparison_grid", "picture_map", "imshow"}
+
+
+def pictures_drawn(tree):
+    """The names of what is drawn as pictures, but where `source == "scenes"` was asked."""
+    if isinstance(tree, ast.If) and ast.unparse(tree.test) == "source == 'scenes'":
+        return set()
+    if isinstance(tree, ast.Call) and getattr(tree.func, "attr", "") in DRAWN:
+        return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return {name for child in ast.iter_child_nodes(tree) for name in pictures_drawn(child)}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_no_photograph_of_a_set_is_shown(path):
+    """Renderings are published, and the photographs of a set are not ours to show."""
+    of_a_set = {"truth", "train", "test", "validation", "sample", "samples", "paths", "lab", "batch"}
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [text_of(cell) for cell in cells if cell["cell_type"] == "code"]
+    drawn = {name for text in code for name in pictures_drawn(ast.parse(text))}
+    assert drawn and not drawn & of_a_set
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks" / "profiles").glob("*.yaml")), ids=lambda path: path.stem)

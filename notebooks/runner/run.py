@@ -120,9 +120,6 @@ def main(arguments=None):
             seeds=options.seeds,
             results=options.results,
         )
-        shown = {values["source"] for _, values in runs} - {"scenes"}
-        if options.render and shown:
-            raise ValueError(f"--render publishes pictures, so it takes scenes only, not {', '.join(sorted(shown))}")
         (_results if options.results else _train)(runs, options)
     except (CellError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
@@ -183,8 +180,6 @@ def _train(runs, options):
         "hardware": _hardware(run_root),
     }
     files.write(run_root / "minutes.json", json.dumps(took, indent=1) + "\n")
-    if options.render and not options.only and options.profile == "quick":
-        files.write(ROOT / "notebooks/results/benchmarks/train_all.json", json.dumps(took, indent=1) + "\n")
     print(
         f"{took['minutes_in_all']:.1f} minutes, peak memory of a notebook {peak:.1f} GB\nopen {os.path.relpath(page)}"
     )
