@@ -1,4 +1,4 @@
-"""Bugs of the five published systems, each a function, to be switched on on purpose: notebooks 05 and 10 do.
+"""Bugs of the five published systems, each a function, to be switched on on purpose: notebooks 03, 04, 05 and 10 do.
 
 None of it is used where pictures are colored.
 """

@@ -23,6 +23,7 @@ from colorlib.scoring import claims, results, scores
 ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "notebooks" / "results"
 VIVID = RESULTS / "photos" / "09_vivid_colors.csv"
+FAULTS = RESULTS / "photos" / "10_what_went_wrong.csv"
 SHIP = RESULTS / "ship" / "12_the_colorizer.csv"
 WEIGHTS = ROOT / "colorlib" / "weights"
 GALLERY = ROOT / "data" / "gallery"
@@ -33,6 +34,11 @@ SETS = {name: name for name in ("faces", "flowers", "landscapes", "varied")}  # 
 SETS |= {"more": "more, of everyday life", "kodak": "24 by Kodak, 256 pixels"}
 MATCHED = ("mean chroma", "colorfulness", "b > a", "effective bins")  # what the embedded pictures are made to match
 NOTEBOOKS = {  # title, question, answer
+    "00_color": (
+        "Color",
+        "What does a colorizing network see, and what must it guess?",
+        "It sees lightness and guesses two numbers a pixel. The safe guess is brown.",
+    ),
     "01_dataset": (
         "Dataset",
         "What makes pictures fit for training, and what colors are in them?",
@@ -77,6 +83,11 @@ NOTEBOOKS = {  # title, question, answer
         "Vivid colors",
         "Does classification bring the color back?",
         "Yes: more accurate than L2 at the same colorfulness.",
+    ),
+    "10_what_went_wrong": (
+        "What went wrong",
+        "What does each bug of the originals cost?",
+        "TO BE WRITTEN",
     ),
     "11_leaderboard": (
         "Leaderboard",
@@ -188,13 +199,14 @@ def claims_tested():
 def set_sizes():
     """What each experiment was trained on, and what all of them took."""
     rows = []
-    for path in [*sorted(RESULTS.glob("photos/*.csv")), *sorted(RESULTS.glob("scenes/*.csv"))]:
+    for path in _experiments():
         found = results.load_results(path)
         sets = sorted({(row.data, row.train) for row in found.itertuples()})
         trained = found[["seed", "minutes"]].dropna().drop_duplicates()  # a variant may be scored several times
         settings = json.loads(found["parameters"].iloc[0])
-        row = {"pictures": path.parent.name, "experiment": path.stem, "seeds": found["seed"].nunique()}
+        row = {"pictures": path.parent.name, "experiment": path.stem, "seeds": trained["seed"].nunique()}
         row["training pictures"] = ", ".join(f"{count:,} {name}" for name, count in sets)
+        row["backbone"] = ", ".join(sorted(set(found["backbone"]) - {"none"})) or "none"
         row["widths"] = str(settings.get("widths") or settings["filters"])
         rows.append(row | {"epochs": settings["epochs"], "minutes": trained["minutes"].sum()})
     table = pd.DataFrame(rows)
@@ -205,15 +217,14 @@ def set_sizes():
     return f"{markdown(table)}\n\nHours of training in all: {hours} ({rest}); {found['hardware'].iloc[0]}."
 
 
-def made_under():
-    """The backbones and the splits under which the rows were made."""
-    rows = []
-    for path in [*sorted(RESULTS.glob("photos/*.csv")), *sorted(RESULTS.glob("scenes/*.csv"))]:
-        found = results.load_results(path)
-        backbones = ", ".join(sorted(set(found["backbone"]) - {"none"})) or "none"
-        row = {"pictures": path.parent.name, "experiment": path.stem, "backbone, where there is one": backbones}
-        rows.append(row | {"splits": "; ".join(sorted(set(found["split_rule"])))})
-    return markdown(pd.DataFrame(rows))
+def _experiments():
+    """The tables of notebooks 03 to 10, photographs first."""
+    return [path for folder in ("photos", "photos96", "scenes") for path in sorted(RESULTS.glob(f"{folder}/*.csv"))]
+
+
+def faults():
+    """Every fault of notebook 10 on photographs, the most harmful below, beside what was right."""
+    return markdown(results.results_table(FAULTS, scores=tuple(results.SCORES)[:4]).drop(columns=["data", "seeds"]))
 
 
 def flowers():
@@ -236,6 +247,11 @@ def dials_chosen():
         table = results.compare(VIVID, variant, "l2-gain")
         tables.append(table.rename(columns=named).drop(columns=["against", "pictures"]))
     return markdown(pd.concat(tables, ignore_index=True).sort_values("data", kind="stable"))
+
+
+def at_96_pixels():
+    """C10 once more, on pictures of 96 pixels."""
+    return markdown(results.compare(RESULTS / "photos96" / VIVID.name, "adjusted", "l2-gain"))
 
 
 def shipped():
@@ -510,7 +526,7 @@ def torture():
 
 TABLES = (
     *(notebooks, what_we_found, shipped_rows),
-    *(claims_tested, set_sizes, made_under, flowers, other_sets, dials_chosen),
+    *(claims_tested, faults, set_sizes, flowers, other_sets, dials_chosen, at_96_pixels),
     *(
         shipped,
         shipped_beside,
