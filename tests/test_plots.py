@@ -184,3 +184,11 @@ def test_a_pretrained_network_is_one_box_and_stands_below_where_it_runs_beside_a
     assert len(labels) == 1 + 8 + 1 + 1 + 5 + 1 and arrows == 15 + 2
     rows = {round(patch.get_y() + patch.get_height() / 2, 6) for patch in figure.axes[0].patches}
     assert rows == {0.0, -1.0}
+
+
+def test_a_notebook_keeps_photographs_as_jpeg(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    plots.dataset_sheet(np.zeros((2, 16, 16, 3), np.uint8))._ipython_display_()
+    assert [image.data[:2] for image in shown] == [b"\xff\xd8"]
+    assert not hasattr(plots.loss_curves({"a": {"loss": [1.0], "val_loss": [1.0]}}), "_ipython_display_")
