@@ -53,7 +53,12 @@ class _Photographs(mpl.figure.Figure):
         from IPython.display import Image, display  # here: a script has none
 
         encoded = io.BytesIO()
-        self.savefig(encoded, format="jpeg", bbox_inches="tight", pil_kwargs={"quality": 85})
+        self.savefig(
+            encoded,
+            format="jpeg",
+            bbox_inches="tight",
+            pil_kwargs={"quality": 85, "optimize": True, "progressive": True},
+        )
         display(Image(encoded.getvalue(), format="jpeg"))
 
 
@@ -115,10 +120,11 @@ def comparison_grid(columns):
 
 
 @_styled
-def variants_sheet(variants, truth):
+def variants_sheet(variants, truth, *, width=9.0):
     """Draws what variants make of the same pictures, a row each: title -> pictures (N, H, W, 3). Returns a Figure.
 
     Grey stands above, `truth`, the true pictures, below, and beneath each tile its CIEDE2000, the mean over its pixels.
+    `width` is that of the sheet in inches.
     """
     lightness, ab = color.from_uint8(truth)
     rows = {"grey": color.render(lightness, 0 * ab)[0], **variants, "truth": truth}
@@ -126,7 +132,7 @@ def variants_sheet(variants, truth):
     captions = [f"{value:.1f}" if value else "" for row in far for value in row]
     pictures = [picture for row in rows.values() for picture in row]
     left = 0.42  # inches, for titles of two lines
-    figure, axes = _tiles(pictures, captions, across=len(truth), tile=min(2, (WIDTH - left) / len(truth)), left=left)
+    figure, axes = _tiles(pictures, captions, across=len(truth), tile=min(2, (width - left) / len(truth)), left=left)
     for place, title in zip(axes[:, 0], rows, strict=True):
         note = {"transform": place.transAxes, "ha": "right", "va": "center", "rotation": 90, "fontsize": 9.5}
         place.text(-0.04, 0.5, textwrap.fill(title, 20), **note)
@@ -245,25 +251,28 @@ def _swatches(ab, lightness):
 def hue_histogram(sets):
     """Draws the share of all chroma at each hue, 0 red, 90 yellow, 180 green, 270 blue: title -> pictures (N, H, W, 3).
 
-    The last set is drawn in black: let it be the truth. The ribbon below shows the hues. Returns a Figure.
+    A panel a set, with its mean chroma in the title; the last, such as the truth, is a black line in each. The ribbon
+    below shows the hues. Returns a Figure.
     """
-    edges = np.arange(0, 361, 10)
-    figure, axes = _canvas(1, 1, (WIDTH, 3.6), layout="constrained")
-    place, hues = axes[0, 0], np.deg2rad(np.arange(360) + 0.5)
-    for index, (title, pictures) in enumerate(sets.items()):
+    edges, found = np.arange(0, 361, 10), {}
+    for title, pictures in sets.items():
         a, b = np.moveaxis(color.lab_of(pictures)[..., 1:], -1, 0)
         chroma, hue = np.hypot(a, b), np.degrees(np.arctan2(b, a)) % 360
         seen = np.where(chroma < color.GREY_BELOW, 0, chroma)
         share = 100 * np.histogram(hue, edges, weights=seen)[0] / max(seen.sum(), 1e-9)
-        line = {"color": "black" if index == len(sets) - 1 else PALETTE[index % len(PALETTE)]}
-        place.stairs(share, edges, label=f"{title} (mean chroma {chroma.mean():.1f})", linewidth=1.8, **line)
+        found[f"{title} (mean chroma {chroma.mean():.1f})"] = share
+    last, true_share = found.popitem()
+    figure, axes = _panels(len(found), 3.3, 2.6, sharex=True, sharey=True)
+    top = 1.1 * max(true_share.max(), *(share.max() for share in found.values()))
+    hues = np.deg2rad(np.arange(360) + 0.5)
     ribbon = color.lab_to_rgb(np.stack([np.full(360, 65.0), 40 * np.cos(hues), 40 * np.sin(hues)], axis=-1))
-    bottom = -0.06 * place.get_ylim()[1]
-    place.imshow(np.clip(ribbon, 0, 1)[None], extent=(0, 360, bottom, 0), aspect="auto")
-    place.set(xlabel="hue (degrees)", ylabel="share of the chroma\nin 10 degrees (%)", xlim=(0, 360))
-    place.set(xticks=range(0, 361, 45), ylim=(bottom, None))
-    place.autoscale(axis="y")
-    place.legend(fontsize=9)
+    for place, (title, share) in zip(axes, found.items(), strict=True):
+        place.stairs(share, edges, fill=True, color=PALETTE[5], alpha=0.8)
+        place.stairs(true_share, edges, color="black", linewidth=1.3, label=last)
+        place.imshow(np.clip(ribbon, 0, 1)[None], extent=(0, 360, -0.06 * top, 0), aspect="auto")
+        place.set(title=title, xlabel="hue (degrees)", ylabel="share of the chroma (%)")
+        place.set(xlim=(0, 360), xticks=range(0, 361, 90), ylim=(-0.06 * top, top))
+    axes[0].legend(fontsize=8)
     return figure
 
 

@@ -111,7 +111,7 @@ def test_tables_stand_side_by_side_in_the_order_of_the_claims(tmp_path):
         compare(tmp_path / folder, "03", "transfer", "scratch", [5 + gap] * 2, [5.0] * 2)
     compare(tmp_path / "photos", "07", "fixed", "l2", [4.0] * 2, [5.0] * 2)
     table = claims.side_by_side({name: tmp_path / name for name in ("scenes", "photos")})
-    assert table.columns.tolist() == ["claim", "it says", "test", "expected", "scenes", "photos", "agree"]
+    assert table.columns.tolist() == ["claim", "it says", "on", "test", "expected", "scenes", "photos", "agree"]
     told = table[["claim", "scenes", "photos", "agree"]].itertuples(index=False, name=None)
     assert list(told) == [
         ("C1", "-1.00 [-1.00, -1.00], 1 seed, holds", "+1.00 [+1.00, +1.00], 1 seed, fails", "no"),

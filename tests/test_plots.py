@@ -117,7 +117,9 @@ def test_the_hue_histogram_draws_the_share_of_the_chroma_in_ten_degrees():
     both[0, :8] = blue
     greys = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
     figure = plots.hue_histogram({"one": np.broadcast_to(orange, (1, 16, 16, 3)), "greys": greys, "both": both})
-    one, grey, last = (stairs for stairs in figure.axes[0].patches if isinstance(stairs, mpl.patches.StepPatch))
+    panels = [[line for line in axes.patches if isinstance(line, mpl.patches.StepPatch)] for axes in figure.axes]
+    (one, last), (grey, again) = panels
+    assert_array_equal(last.get_data().values, again.get_data().values)
     ab = [color.rgb_to_lab(rgb / 255)[1:] for rgb in (orange, blue)]
     chroma = [np.hypot(*of) for of in ab]
     places = [int(np.degrees(np.arctan2(b, a)) % 360 // 10) for a, b in ab]

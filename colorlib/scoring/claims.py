@@ -77,9 +77,10 @@ def side_by_side(places):
 
     The last column says whether the verdicts agree, "yes" or "no"; it is empty where one is undecided or missing.
     """
-    shared = ["claim", "it says", "test", "expected"]
-    joined = CLAIMS[["claim", "it says", "expected"]]
-    joined = joined.assign(test=CLAIMS["score"] + ": " + CLAIMS["variant"] + " − " + CLAIMS["against"])[shared]
+    shared = ["claim", "it says", "on", "test", "expected"]
+    on = CLAIMS["on"].where(CLAIMS["pictures"] == "all", CLAIMS["on"] + ", " + CLAIMS["pictures"])
+    test = CLAIMS["score"] + ": " + CLAIMS["variant"] + " − " + CLAIMS["against"]
+    joined = CLAIMS.assign(on=on, test=test)[shared]
     for title, place in places.items():
         found = table(place)
         seeds = [f", {count} seed{'s' * (count > 1)}, " for count in found["seeds"]]
