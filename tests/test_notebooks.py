@@ -189,6 +189,7 @@ def test_training_all_leaves_executed_copies_a_page_and_renderings(checkout):
     assert "trained on scenes" in html and html.count("run_folder") == 2  # as a parameter and where it is used
     rendered = (folder / "rendered" / "01_tiny.ipynb").read_text(encoding="utf-8")
     assert "trained on scenes" in rendered and 'papermill":' not in rendered and str(folder) not in rendered
+    assert rendered.count("run_folder =") == 1
     assert not list(run.glob("*partial*"))
 
 

@@ -121,9 +121,15 @@ def strip_greetings(path):
 
 
 def render(path, place):
-    """Copies an executed notebook to `place` without what differs between machines: paths and times."""
+    """Copies an executed notebook to `place` without what differs between machines: paths and times.
+
+    Of the parameters only those that it ran with are shown, not the defaults above them.
+    """
     notebook = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
     notebook["metadata"].pop("papermill", None)
+    tags = [set(cell["metadata"].get("tags", ())) for cell in notebook["cells"]]
+    if {"injected-parameters"} in tags:
+        notebook["cells"] = [cell for cell, of in zip(notebook["cells"], tags, strict=True) if of != {"parameters"}]
     for cell in notebook["cells"]:
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
