@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import unicodedata
 from pathlib import Path
 
 import colorlib
@@ -70,6 +71,11 @@ def _parser():
     add("--strength", type=_strength, metavar="S", help="0 is grey, 1 natural (default), 2 vivid")
     add("--format", choices=("jpeg", "png", "webp", "tiff"), help="of all results; else JPEG for JPEG, PNG for others")
     add("--compare", action="store_true", help="also write NAME-compare.jpg: before and after")
+    add(
+        "--all-pages",
+        action="store_true",
+        help="color every page of a scan and frame of an animation, not the first alone",
+    )
     add("--recolor", action="store_true", help="color anew what is in color already")
     add("--overwrite", action="store_true", help="color all again; replaces earlier results and nothing else")
     add("--model", type=Path, metavar="FILE", help="a .keras colorizer in place of the shipped one")
@@ -111,14 +117,17 @@ def _strength(text):
 def _colorize(options):
     """Colors each picture it can, says of each other why not, and counts them in the end."""
     from colorlib import album, colorize
-    from colorlib.data import files
+    from colorlib.data import files, listing
 
     if options.out.exists() and not options.out.is_dir():
         raise ValueError(f"--out {options.out} is a file; name a folder")
-    sources, count = [], collections.Counter()
+    if not options.out.exists() and listing.kind_of(options.out.name) == "picture":
+        raise ValueError(f"--out {options.out} would be a folder of this name; name one for the results")
+    sources, left_out, count = [], [], collections.Counter()
     for path in options.files:
         try:
-            sources += album.pictures_of(path, options.out)
+            found, rest = album.pictures_of(path, options.out, all_pages=options.all_pages)
+            sources, left_out = sources + found, left_out + rest
         except files.ImageError as error:
             count["skipped"] += 1
             _say(f"skipped {error}")
@@ -142,16 +151,18 @@ def _colorize(options):
     if in_color := count["in color already"]:
         are = "picture is" if in_color == 1 else "pictures are"
         _say(f"{in_color} {are} in color already, skipped: --recolor colors them anew")
+    _report(left_out)
     kinds = ("colored", "done already", "in color already", "skipped")
     print(f"{', '.join(f'{count[kind]} {kind}' for kind in kinds)}; results in {files.in_one_line(str(options.out))}")
-    return 0 if not count["skipped"] else 1 if any(count[kind] for kind in kinds[:3]) else 2
+    return 0 if not count["skipped"] and not left_out else 1 if any(count[kind] for kind in kinds[:3]) else 2
 
 
 def _evaluate(options):
     from colorlib.scoring import scores
 
-    frame, set_scores, skipped = scores.one_by_one(*_pairs(options.predicted, options.truth))
-    _report("skipped", skipped)
+    pairs, load, left_out = _pairs(options.predicted, options.truth)
+    frame, set_scores, skipped = scores.one_by_one(pairs, load)
+    _report(left_out + skipped)
     found = scores.summary(frame)
     if options.json:
         conventions = scores.CONVENTIONS | {"pictures": "8-bit sRGB, as they are"}
@@ -163,26 +174,40 @@ def _evaluate(options):
             print(f"{name:24} {score['mean']:9.3f}   {score['low']:.3f} .. {score['high']:.3f}")
         for name, score in set_scores.items():
             print(f"{name:24} {score:9.3f}   of the whole set")
-    return 1 if skipped else 0
+    return 1 if skipped or left_out else 0
 
 
 def _pairs(predicted, truth):
-    """Two folders' paths below them, without suffixes, and a function that loads the two pictures of one.
+    """What two folders, or two files, have in common: names, a function that loads the two pictures of one, the rest.
 
-    That one raises ValueError unless both folders have exactly one picture there, readable.
+    Names go together if they are equal, else if they are without their suffixes; composed and decomposed letters are
+    the same. The function raises ValueError where one lacks its counterpart, has several, or cannot be read.
     """
     from colorlib import album
     from colorlib.data import files
 
-    sides = [(predicted, album.below(predicted, truth)), (truth, album.below(truth, predicted))]
+    if predicted.is_file() and truth.is_file():
+        return [predicted.name], lambda _: [files.load(predicted), files.load(truth)], []
+    sides, left_out = [], []
+    for folder, other in ((predicted, truth), (truth, predicted)):
+        pictures, rest = album.below(folder, other)
+        sides.append({unicodedata.normalize("NFC", name): path for name, path in pictures})
+        left_out += [(str(folder / name), reason) for name, reason in rest]
+    both = {name: (sides[0][name], sides[1][name]) for name in sides[0].keys() & sides[1].keys()}
+    rest = [collections.defaultdict(list), collections.defaultdict(list)]
+    for side, of_stem in zip(sides, rest, strict=True):
+        for name in side.keys() - both.keys():
+            of_stem[os.path.splitext(name)[0]].append(side[name])
 
     def load(name):
-        for folder, found in sides:
-            if len(found.get(name, ())) != 1:
-                raise ValueError(f"{'several pictures' if name in found else 'no picture'} of this name in {folder}")
-        return [files.load(found[name][0]) for _, found in sides]
+        if name in both:
+            return [files.load(path) for path in both[name]]
+        for folder, of_stem in zip((predicted, truth), rest, strict=True):
+            if len(of_stem.get(name, ())) != 1:
+                raise ValueError(f"{'several pictures' if name in of_stem else 'no picture'} of this name in {folder}")
+        return [files.load(of_stem[name][0]) for of_stem in rest]
 
-    return sorted({name for _, found in sides for name in found}), load
+    return sorted({*both, *rest[0], *rest[1]}), load, left_out
 
 
 def _data(options):
@@ -190,20 +215,22 @@ def _data(options):
 
     folder = sets.prepare(options.source, role=options.role)
     counts = {name: sets.describe(folder)[name] for name in sets.SPLITS}
-    rejects = [f"{name}: {reason}" for name, reason in sets.rejects(folder)]
+    rejects = sets.rejects(folder)
     parts = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"{sum(counts.values())} pictures ({parts}), {len(rejects)} rejected")
     print(files.in_one_line(str(folder)))
-    _report("rejected", rejects)
+    _report(rejects)
+    for concern in sets.concerns(folder):
+        _say(concern)
     return 1 if rejects else 0
 
 
-def _report(what, reasons):
-    """Says of each file why it was left out, the first ten at most."""
-    for reason in reasons[:10]:
-        _say(f"{what} {reason}")
-    if len(reasons) > 10:
-        _say(f"and {len(reasons) - 10} more")
+def _report(left_out):
+    """Says in one line what was left out and why, if anything was: [(name, reason)]."""
+    from colorlib.data import listing
+
+    if left_out:
+        _say(listing.in_short(left_out))
 
 
 def _import_keras_quietly():

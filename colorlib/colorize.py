@@ -110,12 +110,8 @@ def colorize(model, picture, *, size=SHORT_SIDE):
 
 
 def is_toned_or_grey(picture):
-    """Whether a picture, uint8 or uint16 (H, W, 3), is grey or toned: in 95 % of it a* and b* follow from L*."""
-    lab = np.float64(color.lab_of(_shrunk(picture, 64)).reshape(-1, 3))
-    powers = np.vander(lab[:, 0] / 50 - 1, 6)
-    tone, *_ = np.linalg.lstsq(powers, lab[:, 1:], rcond=None)
-    away, chroma = (np.linalg.norm(ab, axis=1) for ab in (lab[:, 1:] - powers @ tone, lab[:, 1:]))
-    return bool(np.quantile(away, 0.95) < 2.5 + 0.15 * chroma.mean())
+    """Whether a picture, uint8 or uint16 (H, W, 3), is grey or toned: see `color.is_toned_or_grey`."""
+    return color.is_toned_or_grey(color.lab_of(_shrunk(picture, 64)))
 
 
 def _shrunk(picture, short_side):

@@ -1,0 +1,416 @@
+"""Every picture is accounted for, and every message points the right way: a test for each kind of fault."""
+
+import io
+import json
+import os
+import tarfile
+import unicodedata
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from numpy.testing import assert_allclose
+from PIL import Image, ImageCms, PngImagePlugin
+from skimage import data
+
+from colorlib import __main__ as cli
+from colorlib import colorize
+from colorlib.data import files, listing, sets
+
+PHOTO = files.shrink(data.coffee(), 96)
+GREY = cv2.cvtColor(PHOTO, cv2.COLOR_RGB2GRAY)
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(colorize, "load", lambda *_: None)
+    monkeypatch.setattr(colorize, "set_dials", lambda *_, **__: None)
+    monkeypatch.setattr(colorize, "colorize", lambda _, picture: picture)
+
+
+def run(capsys, *arguments):
+    """The exit status of the command line, and what it said."""
+    status = cli.main([str(argument) for argument in arguments])
+    return status, "".join(capsys.readouterr())
+
+
+def encoded(picture, kind="PNG", **options):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, **options)
+    return file.getvalue()
+
+
+def pages(kind, count=3):
+    file = io.BytesIO()
+    more = [Image.fromarray(np.roll(GREY, 9 * number, axis=1)) for number in range(1, count)]
+    Image.fromarray(GREY).save(
+        file, kind, save_all=True, append_images=more, **({"lossless": True} if kind == "WEBP" else {})
+    )
+    return file.getvalue()
+
+
+# 1. What is left out is told
+
+NOT_READ = {
+    "a.jxl": (b"\xff\x0a rest", "JPEG XL"),
+    "a.CR2": (b"II*\0 rest", "RAW"),
+    "a.nef": (b"MM\0* rest", "RAW"),
+    "a.psd": (b"8BPS rest", "Photoshop"),
+    "a.pdf": (b"%PDF rest", "document"),
+    "a.mp4": (b"\0\0\0\x18ftypisom rest", "film"),
+    "a.zip": (b"PK\x03\x04 rest", "archive"),
+    "a.svg": (b"<svg></svg>", "drawing"),
+    "photograph": (encoded(GREY), "PNG without its suffix"),
+    "IMG.jpg_original": (encoded(GREY, "JPEG"), "JPEG without its suffix"),
+}
+
+
+@pytest.mark.parametrize("command", ["colorize", "data", "evaluate"])
+@pytest.mark.parametrize("name", NOT_READ)
+def test_a_file_that_is_not_read_is_told(capsys, command, name):
+    content, kind = NOT_READ[name]
+    files.save(GREY, "album/sound.png")
+    files.write(f"album/{name}", content)
+    files.write("album/notes.txt", "no picture, and none is missed")
+    files.write("album/.hidden.cr2", content)
+    more = {"colorize": ["--out", "out"], "evaluate": ["album"]}.get(command, [])
+    status, said = run(capsys, command, "album", *more)
+    assert status == 1 and f"x {kind}" in said and name in said and "notes" not in said and "hidden" not in said
+    if command == "data":
+        (made,) = Path("data/processed").glob("album-*")
+        assert [source for source, _ in sets.rejects(made)] == [name]
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "b.JFIF", "c.jif", "d.pjpeg", "e.mpo", "f.dib", "g.pnm", "h.apng"])
+def test_pictures_of_rarer_suffixes_are_read(capsys, name):
+    kind = {"f.dib": "BMP", "g.pnm": "PPM", "h.apng": "PNG"}.get(name, "JPEG")
+    files.write(f"album/{name}", encoded(GREY, kind))
+    assert run(capsys, "colorize", "album", "--out", "out")[0] == 0
+    assert [path.stem for path in Path("out").iterdir()] == [name[0]]
+
+
+def test_heic_is_read(capsys):
+    content = (Path(__file__).parent / "data" / "coffee.heic").read_bytes()
+    assert np.abs(files.load(content).astype(int) - cv2.resize(data.coffee(), (144, 96), interpolation=cv2.INTER_AREA)).mean() < 6
+    files.write("album/IMG_0001.HEIC", content)
+    status, said = run(capsys, "colorize", "album", "--out", "out", "--recolor")
+    assert status == 0 and [path.name for path in Path("out").iterdir()] == ["IMG_0001.jpg"]
+    assert files.open_photograph(Path("out/IMG_0001.jpg").read_bytes(), "").exif[306] == "2020:01:02 03:04:05"
+
+
+def test_without_its_reader_heic_is_named_with_the_extra(capsys, monkeypatch):
+    monkeypatch.setattr(listing, "reads_heic", lambda: False)
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+    for name in ("a.heic", "b.HEIF", "c.hif"):
+        files.write(f"album/{name}", heic)
+    files.save(GREY, "album/sound.png")
+    status, said = run(capsys, "colorize", "album", "--out", "out")
+    assert status == 1 and "3 x HEIC" in said and "colorlib[heic]" in said
+    with pytest.raises(files.ImageError, match=r"colorlib\[heic\]"):
+        files.load(heic, "named-otherwise.jpg")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
+def test_every_page_and_frame_is_colored_or_told(capsys, kind):
+    name = f"scan.{kind.lower()}"
+    files.write(name, pages(kind))
+    status, said = run(capsys, "colorize", name, "--out", "out")
+    assert status == 1 and f"{name}, pages 2 to 3" in said and "--all-pages" in said
+    assert run(capsys, "colorize", name, "--out", "all", "--all-pages")[0] == 0
+    made = sorted(Path("all").iterdir())
+    assert [path.stem for path in made] == [f"scan-page-{number}" for number in (1, 2, 3)]
+    for number, path in enumerate(made):
+        assert_allclose(files.load(path)[..., 0], np.roll(GREY, 9 * number, axis=1), atol=12)
+    status, said = run(capsys, "data", Path(name).absolute().parent, "--role", "varied")
+    assert status == 1 and "pages 2 to 3" in said
+
+
+def test_previews_are_no_pages(capsys):
+    with tifffile.TiffWriter("scan.tif") as file:
+        file.write(GREY[::8, ::8], subfiletype=1)
+        file.write(GREY)
+        file.write(GREY[::4, ::4], subfiletype=1)
+    assert run(capsys, "colorize", "scan.tif", "--out", "out")[0] == 0
+    assert files.load("out/scan.png").shape[:2] == GREY.shape
+
+
+@pytest.mark.parametrize("command", ["colorize", "data"])
+def test_linked_folders_are_read_once(capsys, command):
+    for number in range(3):
+        files.save(np.roll(GREY, 5 * number, axis=0), f"disk/1932/{number}.png")
+    files.save(np.roll(GREY, 40, axis=0), "album/own.png")
+    Path("album/1932").symlink_to("../disk/1932")
+    Path("album/round").symlink_to("..")
+    Path("album/gone.png").symlink_to("nowhere.png")
+    status, said = run(capsys, command, "album", *(["--out", "out"] if command == "colorize" else []))
+    assert status == 1 and "a link to nothing (gone.png)" in said
+    assert said.startswith("4 pictures") if command == "data" else len(list(Path("out").rglob("*.png"))) >= 4
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_told(capsys):
+    files.save(GREY, "album/closed/a.png")
+    files.save(GREY, "album/b.png")
+    Path("album/closed").chmod(0)
+    status, said = run(capsys, "colorize", "album", "--out", "out")
+    Path("album/closed").chmod(0o755)
+    assert status == 1 and "permission denied (closed)" in said
+
+
+def tar_with_links(path):
+    with tarfile.open(path, "w") as archive:
+        for number in range(2):
+            content = encoded(np.roll(GREY, 9 * number, axis=0))
+            member = tarfile.TarInfo(f"set/{number}.png")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        for name, kind, target in (
+            ("set/hard.png", tarfile.LNKTYPE, "set/0.png"),
+            ("set/soft.png", tarfile.SYMTYPE, "1.png"),
+            ("set/lost.png", tarfile.SYMTYPE, "nowhere.png"),
+            ("set/film.mp4", tarfile.REGTYPE, ""),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            archive.addfile(member, io.BytesIO())
+
+
+def zip_with_links(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(2):
+            archive.writestr(f"set/{number}.png", encoded(np.roll(GREY, 9 * number, axis=0)))
+        for name, target in (("hard", "0.png"), ("soft", "1.png"), ("lost", "nowhere.png")):
+            member = zipfile.ZipInfo(f"set/{name}.png")
+            member.external_attr = 0o120777 << 16
+            archive.writestr(member, target)
+        archive.writestr("set/film.mp4", b"")
+
+
+@pytest.mark.parametrize("make", [tar_with_links, zip_with_links])
+def test_links_in_an_archive_are_read(capsys, make):
+    name = "links.tar" if make is tar_with_links else "links.zip"
+    make(name)
+    status, said = run(capsys, "data", name)
+    assert status == 1 and said.startswith("4 pictures")
+    assert "a link to nothing in the archive (set/lost.png)" in said and "film in an archive" in said
+
+
+def test_many_reasons_stay_one_line():
+    left_out = [(f"{number}.x", f"reason {number}") for number in range(20)]
+    assert listing.in_short(left_out).endswith("and 12 more reasons")
+
+
+# 2. What is stored in another way looks as when it is stored plainly
+
+
+def tiff(values, **options):
+    file = io.BytesIO()
+    tifffile.imwrite(file, values, **options)
+    return file.getvalue()
+
+
+def png_of_gamma(picture, gamma):
+    notes = PngImagePlugin.PngInfo()
+    notes.add(b"gAMA", round(gamma * 100_000).to_bytes(4, "big"))
+    return encoded(picture, pnginfo=notes)
+
+
+def packed_12_bits(grey):
+    """A plain TIFF of 12 bits a sample."""
+    deep = np.round(np.uint32(grey) * (4095 / 255)).astype(np.uint32).reshape(-1, 2)
+    one, other = deep[:, 0], deep[:, 1]
+    strip = np.stack([one >> 4, (one & 15) << 4 | other >> 8, other & 255], -1).astype(np.uint8).tobytes()
+    plain = bytearray(tiff(np.zeros(grey.shape, np.uint16), rowsperstrip=grey.shape[0]))
+    with tifffile.TiffFile(io.BytesIO(plain)) as file:
+        tags = file.pages[0].tags
+        place = tags["StripOffsets"].value[0]
+        plain[tags["BitsPerSample"].valueoffset : tags["BitsPerSample"].valueoffset + 2] = (12).to_bytes(2, "little")
+        at = tags["StripByteCounts"].valueoffset
+        plain[at : at + 4] = len(strip).to_bytes(4, "little")
+    plain[place : place + len(strip)] = strip
+    return bytes(plain)
+
+
+DEEP, DEEP_GREY = PHOTO.astype(np.uint16) * 257, GREY.astype(np.uint16) * 257
+LINEAR, LINEAR_GREY = (
+    np.where(of <= 0.04045 * 255, of / 255 / 12.92, ((of / 255 + 0.055) / 1.055) ** 2.4) for of in (PHOTO, GREY)
+)
+ALPHA = np.full(GREY.shape, 65535, np.uint16)
+STORED = {
+    "16 bits plane by plane": lambda: tiff(np.moveaxis(DEEP, -1, 0), photometric="rgb", planarconfig="separate"),
+    "the same, big-endian": lambda: tiff(
+        np.moveaxis(DEEP, -1, 0), photometric="rgb", planarconfig="separate", byteorder=">"
+    ),
+    "the same, packed": lambda: tiff(
+        np.moveaxis(DEEP, -1, 0), photometric="rgb", planarconfig="separate", compression="zlib"
+    ),
+    "color as float": lambda: tiff((PHOTO / 255).astype(np.float32), photometric="rgb"),
+    "color as half float": lambda: tiff((PHOTO / 255).astype(np.float16), photometric="rgb"),
+    "16 bits with transparency": lambda: tiff(np.dstack([DEEP, ALPHA]), photometric="rgb", extrasamples=["unassalpha"]),
+    "12 bits in 16, color": lambda: cv2.imencode(".png", (DEEP >> 4)[..., ::-1])[1].tobytes(),
+    "PNG of gamma 1.8": lambda: png_of_gamma(np.uint8(np.rint(255 * LINEAR ** (1 / 1.8))), 1 / 1.8),
+}
+STORED_GREY = {
+    "12 bits": lambda: packed_12_bits(GREY),
+    "12 bits in 16": lambda: cv2.imencode(".png", DEEP_GREY >> 4)[1].tobytes(),
+    "10 bits in 16": lambda: tiff(DEEP_GREY >> 6),
+    "8 bits in 16": lambda: tiff(GREY.astype(np.uint16)),
+    "14 bits, as it says": lambda: tiff(DEEP_GREY >> 2, extratags=[(281, 3, 1, 16383, True)]),
+    "white is zero": lambda: tiff(65535 - DEEP_GREY, photometric="miniswhite"),
+    "16 bits with transparency": lambda: tiff(
+        np.dstack([DEEP_GREY, ALPHA]), photometric="minisblack", extrasamples=["unassalpha"]
+    ),
+    "PNG of gamma 1.8": lambda: png_of_gamma(np.uint8(np.rint(255 * LINEAR_GREY ** (1 / 1.8))), 1 / 1.8),
+    "16-bit PNG of gamma 1.8": lambda: png_of_gamma(np.uint16(np.rint(65535 * LINEAR_GREY ** (1 / 1.8))), 1 / 1.8),
+}
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("how", [*STORED, *STORED_GREY])
+def test_a_picture_stored_in_another_way_looks_the_same(how, grey):
+    stored = (STORED_GREY if grey else STORED).get(how)
+    if stored is None:
+        pytest.skip("only of the other kind")
+    plain = np.repeat(GREY[..., None], 3, axis=-1) if grey else PHOTO
+    content = stored()
+    atol = 4 if "gamma" in how else 2  # of another gamma some shades are missing
+    assert np.abs(files.load(content) - plain.astype(int)).mean() < atol / 4
+    assert_allclose(files.load(content), plain, atol=atol)
+    deep = files.open_photograph(content, how).pixels
+    assert_allclose(deep / np.iinfo(deep.dtype).max, plain / 255, atol=atol / 255)
+
+
+# 3. A blemish does not cost the picture
+
+
+def exif_that_lies():
+    return b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12\0\x03\xff\xff\xff\xff\0\0\0\0" * 4
+
+
+BLEMISHES = {
+    "no profile": {"icc_profile": b"no profile at all"},
+    "a cut profile": {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()[:150]},
+    "a profile for LAB": {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()},
+    "damaged EXIF data": {"exif": exif_that_lies()},
+    "empty EXIF data": {"exif": b"Exif\0\0"},
+}
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("blemish", BLEMISHES)
+def test_a_blemish_beside_the_pixels_is_set_aside(capsys, blemish, kind):
+    name = f"a.{kind.lower()}"
+    files.write(name, encoded(np.repeat(GREY[..., None], 3, axis=-1), kind, **BLEMISHES[blemish]))
+    status, said = run(capsys, "colorize", name, "--out", "out")
+    assert status == 0 and len(list(Path("out").iterdir())) == 1
+    assert "profile" not in blemish or "without its color profile" in said
+
+
+# 5. What belongs together is brought together
+
+
+def saved(*names):
+    for number, name in enumerate(names):
+        files.save(np.roll(PHOTO, 7 * (number // 2), axis=0), name)
+
+
+@pytest.mark.parametrize(
+    ("names", "count"),
+    [
+        (("one/a.jpg", "two/a.jpg", "one/a.png", "two/a.png"), 2),
+        (("one/b.jpg", "two/b.png"), 1),
+        (("one/sub/c.png", "two/sub/c.png", "one/c.png", "two/c.png"), 2),
+        (("one/" + unicodedata.normalize("NFC", "été.png"), "two/" + unicodedata.normalize("NFD", "été.png")), 1),
+        (
+            (
+                "one/" + unicodedata.normalize("NFD", "Ångström.jpg"),
+                "two/" + unicodedata.normalize("NFC", "Ångström.png"),
+            ),
+            1,
+        ),
+    ],
+)
+def test_evaluate_pairs_what_belongs_together(capsys, names, count):
+    saved(*names)
+    status, said = run(capsys, "evaluate", "one", "two")
+    assert status == 0 and said.startswith(f"{count} pictures")
+
+
+def test_evaluate_takes_two_files(capsys):
+    saved("a.png", "b.jpg")
+    status, said = run(capsys, "evaluate", "a.png", "b.jpg", "--json")
+    assert status == 0 and json.loads(said)["pictures"] == 1
+
+
+# 6. A file is no folder
+
+
+@pytest.mark.parametrize("out", ["result.jpg", "here/Result.PNG", "x.tiff", "y.heic"])
+def test_out_is_a_folder_not_a_file(capsys, out):
+    files.save(GREY, "a.png")
+    status, said = run(capsys, "colorize", "a.png", "--out", out)
+    assert status == 2 and "folder" in said and not Path(out).exists()
+
+
+# 7. Messages that point the right way
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (b"\0\0\0\x18ftypisom", "film"),
+        (b"\x1aE\xdf\xa3", "film"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"PK\x03\x04", "archive"),
+        (b"%PDF-1.7", "document"),
+        (b"8BPS\0\1", "Photoshop"),
+        (b"\xff\x0a", "JPEG XL"),
+        (b"II*\0\x08\0\0\0", "a TIFF file that is"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG file that is"),
+    ],
+)
+def test_what_is_named_as_a_picture_and_is_none_is_told_what_it_is(start, told):
+    with pytest.raises(files.ImageError, match=told):
+        files.load(start + bytes(200), "a.jpg")
+
+
+def test_a_film_is_a_source(capsys):
+    av = pytest.importorskip("av")
+    with av.open("film.mp4", "w") as target:
+        stream = target.add_stream("libx264", rate=15)
+        stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
+        for number in range(75):
+            picture = np.ascontiguousarray(np.roll(PHOTO[:96, :96], 2 * number, axis=1))
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        target.mux(stream.encode())
+    status, said = run(capsys, "data", "film.mp4")
+    assert status == 0 and "of one film or speaker" in said and "chance left no" in said
+
+
+# 8. Sets that are not fit for their purpose
+
+
+@pytest.mark.parametrize("kind", ["grey", "sepia", "blueprint", "faint tint"])
+def test_pictures_without_color_are_told(capsys, kind):
+    tone = {"grey": (1, 1, 1), "sepia": (1.07, 0.93, 0.75), "blueprint": (0.6, 0.8, 1.1)}.get(kind, (1.02, 1, 0.98))
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        crop = data.astronaut()[80 * number : 80 * number + 90, 100:300]
+        files.save(crop, f"set/color{number}.png")
+        grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) + rng.integers(0, 2, crop.shape[:2], np.uint8) * 0
+        files.save(np.uint8(np.clip(grey[..., None] * np.array(tone), 0, 255)), f"set/other{number}.png")
+    _, said = run(capsys, "data", "set")
+    assert "6 pictures are grey or of one tint" in said and "color0" not in said
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_an_empty_split_is_told_with_the_remedy(capsys, count):
+    for number in range(count):
+        files.save(data.astronaut()[90 * number : 90 * number + 90, 100:250], f"set/{number}.png")
+    _, said = run(capsys, "data", "set")
+    assert "no validation" in said or "no test" in said or "no train" in said
+    assert "100 pictures" in said
