@@ -179,6 +179,8 @@ class Album:
     def _color(self, source, photograph, origin, targets, model, coloring, recolor):
         if not recolor and not colorize.is_toned_or_grey(photograph.pixels):
             return "in color already", ""
+        if colorize.is_page(photograph.pixels):
+            photograph.remarks.append("looks like a page of writing, and is colored as if it were a photograph")
         before = _small(photograph) if any(is_comparison for *_, is_comparison in targets) else None
         with coloring:  # one at a time: it uses all cores by itself
             photograph.pixels = colorize.colorize(model, photograph.pixels)
