@@ -425,6 +425,22 @@ def test_a_film_is_a_source(capsys):
     assert status == 0 and "of one film or speaker" in said and "chance left no" in said
 
 
+@pytest.mark.parametrize("size", [50, 40, (64, 50), (24, 32)])
+def test_a_size_that_does_not_fit_is_told_with_those_that_do(size):
+    from colorlib import models
+
+    high, wide = size if isinstance(size, tuple) else (size, size)
+    for model in (
+        models.small_backbone(None, widths=(8, 8, 8, 8)),
+        models.vivid_colorizer(models.small_backbone(None, widths=(8, 8, 8, 8)), widths=()),
+    ):
+        with pytest.raises(ValueError, match=rf"{wide} x {high} pixels: sides must be multiples of 16"):
+            model(np.zeros((1, high, wide, 1), np.float32))
+    if high == wide:
+        with pytest.raises(ValueError, match=f"image_size {size} is not a positive multiple of 16.*: take "):
+            models.small_backbone(size)
+
+
 # 8. Sets that are not fit for their purpose
 
 
