@@ -256,6 +256,7 @@ STORED = {
     "color as float": lambda: tiff((PHOTO / 255).astype(np.float32), photometric="rgb"),
     "color as half float": lambda: tiff((PHOTO / 255).astype(np.float16), photometric="rgb"),
     "16 bits with transparency": lambda: tiff(np.dstack([DEEP, ALPHA]), photometric="rgb", extrasamples=["unassalpha"]),
+    "transparency that hides all": lambda: cv2.imencode(".bmp", np.dstack([PHOTO[..., ::-1], 0 * GREY]))[1].tobytes(),
     "12 bits in 16, color": lambda: cv2.imencode(".png", (DEEP >> 4)[..., ::-1])[1].tobytes(),
     "PNG of gamma 1.8": lambda: png_of_gamma(np.uint8(np.rint(255 * LINEAR ** (1 / 1.8))), 1 / 1.8),
 }
@@ -265,6 +266,10 @@ STORED_GREY = {
     "10 bits in 16": lambda: tiff(DEEP_GREY >> 6),
     "8 bits in 16": lambda: tiff(GREY.astype(np.uint16)),
     "14 bits, as it says": lambda: tiff(DEEP_GREY >> 2, extratags=[(281, 3, 1, 16383, True)]),
+    "signed": lambda: tiff(GREY.astype(np.int16) * 128),
+    "32 bits": lambda: tiff(GREY.astype(np.uint32) * 16843009),
+    "16 bits in 32": lambda: tiff(GREY.astype(np.uint32) * 257),
+    "float up to 65535": lambda: tiff(GREY.astype(np.float32) * 257),
     "white is zero": lambda: tiff(65535 - DEEP_GREY, photometric="miniswhite"),
     "16 bits with transparency": lambda: tiff(
         np.dstack([DEEP_GREY, ALPHA]), photometric="minisblack", extrasamples=["unassalpha"]

@@ -49,7 +49,8 @@ _ANEW = "save it anew as PNG or JPEG"
 _BAD_EXIF = "without its EXIF data, which are damaged"
 _WITH_ALPHA, _WITH_16_BITS = ("PNG", "WEBP", "TIFF"), ("PNG", "TIFF")
 _PHOTOMETRIC, _ORIENTATION, _EXIF, _GPS = 262, 274, 34665, 34853  # tags of TIFF and EXIF
-_SUBFILE, _BITS, _MOST, _PLANES = 254, 258, 281, 284  # of TIFF: 1 is a preview; bits; the largest value; 2 is apart
+# Of TIFF: 1 is a preview; bits; the largest value; 2 is plane by plane; 2 is signed, 3 is float
+_SUBFILE, _BITS, _MOST, _PLANES, _FORMAT = 254, 258, 281, 284, 339
 _GAMMA = 1 / 2.2, 0.02  # of a PNG's pixels, and how far it may be off: so are those of sRGB
 # EXIF tags of the photograph: title, camera, date, author, rights, Windows's fields. All others, and these of the
 # camera's part (color space, size), are of its file and do not fit the new one.
@@ -92,9 +93,9 @@ def load(path_or_bytes, name=None):
 
     The EXIF orientation is applied and an ICC profile converted to sRGB (relative colorimetric). A profile or EXIF data
     that cannot be used are set aside (`open_photograph` tells). Transparency is laid over white.
-    Integer grey of more than 8 bits is scaled by its number of bits; float grey from 0-1, or from 0-255 where a value
-    exceeds 2. Of several frames or pages the first counts. Damage that still decodes to full size cannot be told from
-    a picture, and loads.
+    Integer grey of more than 8 bits is scaled by its number of bits; float grey from 0-1, 0-255 or 0-65535, by its
+    largest value. Of several frames or pages the first counts. Damage that still decodes to full size cannot be told
+    from a picture, and loads.
 
     Raises `ImageError`, naming the file (or `name`) and the reason: missing, empty, no picture, truncated, more
     than `MAX_PIXELS` pixels, or values without a known scale.
@@ -124,6 +125,9 @@ def open_photograph(data, name, *, page=0, is_deep=True):
     if not is_deep and photograph.pixels.dtype == np.uint16:
         photograph.pixels = _to_8_bits(photograph.pixels)
         photograph.alpha = None if photograph.alpha is None else _to_8_bits(photograph.alpha)
+    if photograph.alpha is not None and not photograph.alpha.any():
+        photograph.alpha = None
+        photograph.remarks.append("without its transparency, which would hide all of it")
     if photograph.alpha is not None:
         white = np.iinfo(photograph.pixels.dtype).max
         np.copyto(photograph.pixels, white, where=(photograph.alpha == 0)[..., None])
@@ -273,9 +277,12 @@ def _image(data, what, page):
     image.pages = _pages(image)
     if getattr(image, "n_frames", 1) > 1:
         image.seek(image.pages[page])
-    bits = image.tag_v2.get(_BITS, (1,)) if image.format == "TIFF" else (1,)
-    if len(bits) > 1 and max(bits) > 8 and image.tag_v2.get(_PLANES, 1) == 2:
-        return _OddTiff(data, page)
+    if image.format == "TIFF":
+        bits, is_float = image.tag_v2.get(_BITS, (1,)), image.tag_v2.get(_FORMAT, (1,))[0] == 3
+        is_signed = image.tag_v2.get(_FORMAT, (1,))[0] == 2
+        is_by_planes = len(bits) > 1 and max(bits) > 8 and image.tag_v2.get(_PLANES, 1) == 2
+        if is_by_planes or is_signed or (max(bits) == 32 and not is_float):
+            return _OddTiff(data, page)
     return image
 
 
@@ -289,7 +296,7 @@ def _why_unknown(what):
 
 
 class _OddTiff:
-    """A TIFF file that Pillow does not read, or reads wrongly: 16 bits a sample plane by plane, color as float."""
+    """A TIFF file that Pillow does not read, or reads wrongly: 16 bits plane by plane, 32 bits, color as float."""
 
     def __init__(self, data, page):
         import tifffile  # of scikit-image; few pictures need it
@@ -318,17 +325,23 @@ class _OddTiff:
             raise ValueError(f"a TIFF file that is of a rare kind ({kind}) or damaged; {_ANEW}") from error
         if page.planarconfig == 2 and values.shape[-1] != page.samplesperpixel:
             values = np.moveaxis(values, 0, -1)
-        colors, white = {0: 1, 1: 1, 2: 3}.get(int(page.photometric), 0), 2.0**page.bitspersample - 1
+        photograph, colors = Photograph(None), {0: 1, 1: 1, 2: 3}.get(int(page.photometric), 0)
         if not colors or values.shape != (self.height, self.width, page.samplesperpixel):
             raise ValueError(f"a TIFF file that is of a rare kind ({kind}); {_ANEW}")
+        high = values[..., :colors].max()
         if values.dtype.kind == "f":
-            white = 1.0 if values[..., :colors].max() <= 2 else 255.0
+            white = _white_of_floats(high)
+        else:
+            most = 2 ** (page.bitspersample - (values.dtype.kind == "i")) - 1
+            white = _white(int(high), most, 0, photograph.remarks)
+        if high > max(white, 2) or not np.isfinite(high) or (white > 65535 and high < white / 8):
+            raise ValueError(f"values up to {high:g} have no known scale (0-1, 0-255 or 0-65535)")
         scaled = np.clip(np.nan_to_num(values.astype(np.float32)) / white, 0, 1)
         scaled = np.rint(scaled * 65535).astype(np.uint16)
         color, alpha = scaled[..., :colors], scaled[..., colors] if page.samplesperpixel > colors else None
         if page.photometric == 0:
             color = 65535 - color
-        photograph = Photograph(np.repeat(color, 4 - colors, axis=-1)[..., :3], alpha)
+        photograph.pixels, photograph.alpha = np.repeat(color, 4 - colors, axis=-1)[..., :3], alpha
         if "InterColorProfile" in page.tags:
             photograph.remarks.append("without its color profile")
         if page.tags.get("Orientation") and int(page.tags["Orientation"].value) != 1:
@@ -407,18 +420,23 @@ def _grey(image, remarks):
         grey = _stretched(values, _white(high, most, tags.get(_MOST, (0,))[0], remarks))
         # "White is zero": Pillow turns only 8 bits and fewer around.
         return 65535 - grey if tags.get(_PHOTOMETRIC) == 0 else grey
-    # Up to 2, not 1: sharpening leaves a little overshoot, and a 0-255 picture that dark is black anyway.
-    white = 65535.0 if image.mode != "F" else 1.0 if high <= 2 else 255.0
+    white = 65535.0 if image.mode != "F" else _white_of_floats(high)
     if not (np.isfinite(low) and np.isfinite(high)) or high > max(white, 2) or low < -1:
         raise ValueError(f"grey values from {low:g} to {high:g} have no known scale (0-1, 0-255 or 0-65535)")
     return _stretched(values, _white(high, 65535, 0, remarks) if image.mode != "F" else white)
+
+
+def _white_of_floats(high):
+    """The value of white in floats up to `high`."""
+    # Up to 2, not 1: sharpening leaves a little overshoot, and a 0-255 picture that dark is black anyway.
+    return 1.0 if high <= 2 else 255.0 if high < 20_000 else 65535.0  # between them no scale is known
 
 
 def _white(high, most, said, remarks):
     """The value of white, where `most` is the largest that the bits allow and `said` the largest by the file's word."""
     if 0 < said and high <= said <= most:
         return said
-    for bits in (8, 10, 12):  # of a camera or a scanner, stored in 16 without being stretched
+    for bits in (8, 10, 12, 16):  # of a camera or a scanner, stored in 16 without being stretched
         if 0 < high < 2**bits < most:
             remarks.append(f"taken as {bits} bits, for no value is above {2**bits - 1:,} of {most:,}")
             return 2**bits - 1
