@@ -556,7 +556,7 @@ def _archive(path, limit, only=()):
     try:
         with opened(path) as archive:
             for member in archive.infolist() if is_zip else archive:  # a tar archive is unpacked on the way
-                name, size = (member.filename, member.file_size) if is_zip else (member.name, member.size)
+                name, size = (_slashed(member), member.file_size) if is_zip else (member.name, member.size)
                 most -= size
                 if most < 0:
                     raise SourceError(f"{path}: it unpacks to more than {MAX_UNPACKED[1]} times its size")
@@ -599,9 +599,14 @@ def _archive(path, limit, only=()):
     return len(chosen), unpacked()
 
 
+def _slashed(member):
+    """The name of a zip's member; some programs of Windows write backslashes into it."""
+    return member.filename.replace("\\", "/")
+
+
 def _link_target(archive, member, is_zip):
     """The name of the member that a link in an archive leads to; None for what is no link."""
-    name = member.filename if is_zip else member.name
+    name = _slashed(member) if is_zip else member.name
     if is_zip:
         if not stat.S_ISLNK(member.external_attr >> 16) or member.file_size > MAX_HEADER:
             return None
