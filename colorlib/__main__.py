@@ -193,6 +193,10 @@ def _pairs(predicted, truth):
         pictures, rest = album.below(folder, other)
         sides.append({unicodedata.normalize("NFC", name): path for name, path in pictures})
         left_out += [(str(folder / name), reason) for name, reason in rest]
+        for name, path in pictures:
+            with contextlib.suppress(files.ImageError):  # which scoring it will report
+                pages = album.further_pages(str(folder / name), files.count_pages(path))
+                left_out += [(of, "pages: the first is scored") for of in pages]
     both = {name: (sides[0][name], sides[1][name]) for name in sides[0].keys() & sides[1].keys()}
     rest = [collections.defaultdict(list), collections.defaultdict(list)]
     for side, of_stem in zip(sides, rest, strict=True):

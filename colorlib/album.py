@@ -25,6 +25,7 @@ _PLACES = 3  # for pictures in work: while one is colored, others are read and w
 _PER_PLACE = 16_000_000  # pixels: a picture takes more than one place, and is alone from twice as many on
 _SHORT_SIDE = 1080  # pixels, at most, of either picture in a comparison
 FILM = "film: only still pictures are read"
+# What becomes a JPEG: what cameras and phones write.
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo", ".heic", ".heif", ".hif")
 _OF_ONE_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINVAL)  # other errors of a disk would come again
 
@@ -58,14 +59,17 @@ def pictures_of(path, out, *, all_pages=False):
 def _of_pages(path, name, all_pages):
     """A file as a `Source`, or one for each of its pages; and the pages that are left out."""
     pages = 1
-    if path.suffix.lower() not in _JPEG[:-3]:  # which has one
-        with contextlib.suppress(files.ImageError, MemoryError):  # coloring it will report why
-            pages = files.count_pages(files.read(path), str(path))
-    if pages == 1:
-        return [Source(path, name)], []
-    if all_pages:
+    with contextlib.suppress(files.ImageError, MemoryError):  # coloring it will report why
+        pages = files.count_pages(path)
+    if all_pages and pages > 1:
         return [Source(path, name.with_name(f"{name.name}-page-{page + 1}"), page) for page in range(pages)], []
-    return [Source(path, name)], [(f"{path.name}, pages 2 to {pages}", "pages: --all-pages colors them too")]
+    left_out = further_pages(f"{name}{path.suffix}", pages)
+    return [Source(path, name)], [(of, "pages: --all-pages colors them too") for of in left_out]
+
+
+def further_pages(name, pages):
+    """The pages after the first of a file, in words: a list of one name, or an empty one."""
+    return [] if pages == 1 else [f"{name} page 2"] if pages == 2 else [f"{name} pages 2 to {pages}"]
 
 
 def below(folder, other):
@@ -127,7 +131,7 @@ class Album:
         [(source, [(asked, file, is_comparison), ...])]: `file` is the path asked for, or a numbered one if that is
         taken. Without a suffix, what a camera writes becomes a JPEG and all else PNG.
         """
-        jobs, taken = [], {_place(source.path) for source in sources}
+        jobs, taken, origins = [], {_place(source.path) for source in sources}, {}
         for source in dict.fromkeys(sources):
             name, own = source.name, ".jpg" if source.path.suffix.lower() in _JPEG else ".png"
             asked = {name.with_name(name.name + (suffix or own)): False}
@@ -136,7 +140,9 @@ class Album:
             origin = {}
             if any(str(each) in self.entries for each in asked):
                 with contextlib.suppress(files.ImageError):  # which coloring it will report
-                    origin = self._origin(source.path, files.read(source.path))
+                    if source.path not in origins:  # the pages of a file have one
+                        origins = {source.path: self._origin(source.path, files.read(source.path))}
+                    origin = origins[source.path]
             todo = [each for each in asked if self.overwrite or not self._is_done(each, origin)]
             if todo:
                 jobs.append((source, [(each, self._free(each, origin, taken), asked[each]) for each in todo]))

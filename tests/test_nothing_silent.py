@@ -125,7 +125,7 @@ def test_every_page_and_frame_is_colored_or_told(capsys, kind):
     name = f"scan.{kind.lower()}"
     files.write(name, pages(kind))
     status, said = run(capsys, "colorize", name, "--out", "out")
-    assert status == 1 and f"{name}, pages 2 to 3" in said and "--all-pages" in said
+    assert status == 1 and f"{name} pages 2 to 3" in said and "--all-pages" in said
     assert run(capsys, "colorize", name, "--out", "all", "--all-pages")[0] == 0
     made = sorted(Path("all").iterdir())
     assert [path.stem for path in made] == [f"scan-page-{number}" for number in (1, 2, 3)]

@@ -31,6 +31,7 @@ from colorlib.data import listing
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
 _WITH_PAGES = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")  # the second picture of a JPEG is a preview or a depth map
 _MAX_PAGES = 10_000
+_BEFORE_PIXELS = 2**18  # bytes, of a PNG, in which it says whether it is an animation
 TIMEOUT = 30  # seconds for a server to answer, then for each piece of a download
 # Lets 100-megapixel cameras and large scans through (450 MB as 8-bit RGB) and stops decompression bombs.
 MAX_PIXELS = 150_000_000
@@ -204,9 +205,17 @@ def count_pixels(data, name):
         return image.width * image.height
 
 
-def count_pages(data, name):
-    """Counts the pages or frames of a file's bytes: 1 for most. Previews are none. Raises `ImageError`."""
-    with _opened(data, name) as image:
+def count_pages(path):
+    """Counts the pages or frames of a picture file: 1 for most. Previews are none. Raises `ImageError`."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(_BEFORE_PIXELS)
+    except OSError as error:
+        raise ImageError(str(path), (error.strerror or str(error)).lower()) from error
+    what = listing.what_is(start)
+    if what not in ("TIFF", "GIF", "WebP", "AVIF", "HEIC") and not (what == "PNG" and b"acTL" in start):
+        return 1
+    with _opened(read(path), str(path)) as image:
         return len(image.pages)
 
 
@@ -289,9 +298,11 @@ def _image(data, what, page):
 def _why_unknown(what):
     """Why no picture was found in a file that begins as `what`."""
     if what in listing.READ:
-        return f"a {what} file that is cut off, damaged, or of a rare kind; {_ANEW}"
+        return f"{'an' if what == 'AVIF' else 'a'} {what} file that is cut off, damaged, or of a rare kind; {_ANEW}"
+    if what == "HEIC":
+        return f"a HEIC file that is cut off or damaged; {_ANEW}"
     if what:
-        return f"no picture, but a {what}: {listing.REMEDIES[what]}"
+        return f"no picture, but {'an' if what[0] in 'aeiouA' else 'a'} {what}: {listing.REMEDIES[what]}"
     return f"not a picture, or cut off in its header (known: {', '.join(FORMATS)})"
 
 

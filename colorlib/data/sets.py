@@ -116,7 +116,7 @@ def prepare(source, *, role, limit=None, folder=Path("data/processed")):
     folder, (sets, _, name) = Path(folder), str(source).rpartition("::")
     if sets:
         return _prepare_beside_others(sets, name, limit, folder)
-    label, identity, entries = locate(source, role, limit, folder.parent / "raw")
+    label, identity, entries = locate(source, role, limit, folder.parent / "raw", without=folder)
     made = folder / f"{label}-{_key(identity, limit)}"
     return _made(made, source, _build, entries, is_due=lambda: _can_be_read_now(made, entries))
 
@@ -275,7 +275,8 @@ def _prepare_beside_others(sets, name, limit, folder):
         return final
     rows, rejected = _rows(final, "manifest.csv"), _rows(final, "rejects.csv")
     tried = [row for row in rows + rejected if "@" in row["source"] or listing.kind_of(row["source"]) == "picture"]
-    left_out = [row for row in rejected if row not in tried]
+    tried_names = {row["source"] for row in tried}
+    left_out = [row for row in rejected if row["source"] not in tried_names]
     chosen = [row for _, row in _choose([(row["source"], row) for row in tried], limit, source)]
     rows, rejected = ([row for row in chosen if column in row] for column in ("file", "reason"))
     rejected += left_out
@@ -311,7 +312,8 @@ def _build(target, source, entries):
     rows = [found[file] for file in sorted(found)]
     for row in rows:
         if (pages := row.pop("pages")) > 1:
-            rejected.append({"source": f"{row['source']}, pages 2 to {pages}", "reason": "pages: the first is taken"})
+            further = "page 2" if pages == 2 else f"pages 2 to {pages}"
+            rejected.append({"source": f"{row['source']} {further}", "reason": "pages: the first is taken"})
     rejected.sort(key=lambda row: row["source"])
     hashes = np.stack([row.pop("hash") for row in rows])
     os.sync()  # the pictures, all at once: one by one takes longer than cleaning them
@@ -437,13 +439,14 @@ def _rows(folder, name):
     return list(csv.DictReader(io.StringIO(_table(folder, name).decode(), newline="")))
 
 
-def locate(source, role, limit, raw):
+def locate(source, role, limit, raw, *, without=None):
     """Finds what a source is without reading its pictures: (label, identity, entries).
 
     The identity, fit for JSON, changes whenever the pictures might. `entries()` returns (count, generator of
     (name, content)), where content is bytes, a uint8 picture, or the ImageError met while reading it; frames of
     videos come as (name, content, speaker), and their count is what the headers promise. `entries(names)` are some.
-    Raises SourceError for a source that is unknown, missing or empty; `entries` also for one that is unreadable.
+    Nothing is taken from the folder `without`. Raises SourceError for a source that is unknown, missing or empty;
+    `entries` also for one that is unreadable.
     """
     if source == "scenes":
         from colorlib.data import scenes  # painters that no other source needs
@@ -461,7 +464,7 @@ def locate(source, role, limit, raw):
     path = path if path.exists() or not beside.exists() else beside
     whole = path.resolve()
     if path.is_dir():
-        found = listing.walk(path)
+        found = listing.walk(path, without=without)
         left_out = found.left_out
         if found.pictures:
             left_out = left_out + [(name, FILM_BESIDE) for name, _ in found.films]
@@ -552,7 +555,7 @@ def _archive(path, limit, only=()):
     """Lists an archive's pictures: (count, generator of (name, bytes or ImageError)). Raises SourceError if cut."""
     is_zip = zipfile.is_zipfile(path)
     opened = zipfile.ZipFile if is_zip else functools.partial(tarfile.open, tarinfo=_Member)
-    most, members, links = max(MAX_UNPACKED[0], MAX_UNPACKED[1] * path.stat().st_size), {}, {}
+    most, members, links, left_out = max(MAX_UNPACKED[0], MAX_UNPACKED[1] * path.stat().st_size), [], {}, []
     try:
         with opened(path) as archive:
             for member in archive.infolist() if is_zip else archive:  # a tar archive is unpacked on the way
@@ -560,10 +563,18 @@ def _archive(path, limit, only=()):
                 most -= size
                 if most < 0:
                     raise SourceError(f"{path}: it unpacks to more than {MAX_UNPACKED[1]} times its size")
+                if listing.is_hidden(name) or (member.is_dir() if is_zip else member.isdir()):
+                    continue
                 if target := _link_target(archive, member, is_zip):
-                    links[name] = target
-                elif not member.is_dir() if is_zip else member.isfile():
-                    members[name] = (name, size, member)
+                    links[posixpath.normpath(name)] = name, target
+                elif not is_zip and not member.isfile():
+                    left_out += [(name, "not a file")] if listing.kind_of(name) else []
+                elif listing.kind_of(name):
+                    members.append((name, size, member))
+                else:
+                    with (archive.open if is_zip else archive.extractfile)(member) as file:
+                        reason = listing.why_by_content(name, file.read(64))
+                    left_out += [(name, reason)] if reason else []
             if not is_zip:
                 archive.fileobj.seek(archive.offset)
                 if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile sees nothing amiss
@@ -575,21 +586,19 @@ def _archive(path, limit, only=()):
     except _DAMAGED as error:
         reason = " ".join(str(error).split())
         raise SourceError(f"{path}: not a whole .tar, .tar.gz or .zip ({reason})") from error
-    pictures, left_out = [], []
-    for name in [*members, *links]:
-        target, kind = name, listing.kind_of(name)
-        for _ in range(MAX_LINKS):
-            target = links.get(target, target)
-        if listing.is_hidden(name) or not kind:
-            continue
-        if target not in members:
-            left_out.append((name, "a link to nothing in the archive"))
-        elif kind == "picture":
-            pictures.append((name, *members[target][1:]))
+    places = {posixpath.normpath(name): (size, member) for name, size, member in members}
+    for name, target in links.values():
+        if place := places.get(_resolved(target, links)):
+            members.append((name, *place))
         else:
+            left_out.append((name, "a link to nothing in the archive"))
+    pictures = [entry for entry in members if listing.kind_of(entry[0]) == "picture"]
+    for name, *_ in members:
+        if (kind := listing.kind_of(name)) not in ("picture", ""):
             left_out.append((name, FILM_PACKED if kind == "film" else listing.why_not(kind)))
-    chosen = _choose(pictures, limit, path, left_out)
-    chosen = [member for member in chosen if not only or member[0] in only]
+    chosen = [entry for entry in _choose(pictures, limit, path, left_out) if not only or entry[0] in only]
+    if not is_zip:
+        chosen.sort(key=lambda entry: entry[2].offset_data)  # a packed one is read forwards only
     chosen += [(name, 0, files.ImageError(name, reason)) for name, reason in left_out]
 
     def unpacked():
@@ -597,6 +606,19 @@ def _archive(path, limit, only=()):
             yield from _contents(chosen, archive.open if is_zip else archive.extractfile)
 
     return len(chosen), unpacked()
+
+
+def _resolved(name, links):
+    """Where a name in an archive leads through its links, {place: (name, target)}, of files and of folders."""
+    for _ in range(MAX_LINKS):
+        name = posixpath.normpath(name)
+        parts = name.split("/")
+        above = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        link = next((place for place in above if place in links), None)
+        if link is None:
+            break
+        name = links[link][1] + name[len(link) :]
+    return name
 
 
 def _slashed(member):
