@@ -77,7 +77,7 @@ def below(folder, other):
 
     None of `other`, where that lies in the folder. Raises ImageError where there are no pictures.
     """
-    found = listing.walk(folder, without=None if other.resolve() == folder.resolve() else other)
+    found = listing.walk(folder, without=other)
     left_out = sorted(found.left_out + [(name, FILM) for name, _ in found.films])
     if not found.pictures:
         why = listing.in_short(left_out) if left_out else "no picture in this folder"

@@ -117,13 +117,15 @@ class Listing:
 def walk(folder, *, without=None):
     """Lists the files of a folder and of all below it, links to other folders included: a `Listing`.
 
-    What is hidden is passed over, and so is what lies in the folder `without`, through links, too. All else is
+    What is hidden is passed over, and so is what lies in the folder `without` below it, through links, too. All else is
     accounted for: what is neither a picture nor a film by its suffix is left out if it begins as one. Each folder is
     read once, and first those that are no links, so that names do not depend on the order on the disk. A link to a
     folder that holds this one is not followed.
     """
     found, seen, links = Listing([], [], []), set(), []
     root, barred = os.path.realpath(folder), without and os.path.realpath(without)
+    if barred and (barred == root or not _lies_in(barred, root)):
+        barred = None
 
     def leave_out(path, reason):
         name = Path(path).relative_to(folder).as_posix()
