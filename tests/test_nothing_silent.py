@@ -234,6 +234,18 @@ def png_of_gamma(picture, gamma):
     return encoded(picture, pnginfo=notes)
 
 
+def turned_png(values):
+    """A PNG of 16 bits on its side, which says so."""
+    png = cv2.imencode(".png", np.ascontiguousarray(values[:, ::-1].swapaxes(0, 1)))[1].tobytes()
+    exif = Image.Exif()
+    exif[274] = 6
+    file = io.BytesIO()
+    file.write(png[:33])
+    PngImagePlugin.putchunk(file, b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    file.write(png[33:])
+    return file.getvalue()
+
+
 def packed_12_bits(grey):
     """A plain TIFF of 12 bits a sample."""
     deep = np.round(np.uint32(grey) * (4095 / 255)).astype(np.uint32).reshape(-1, 2)
@@ -272,6 +284,22 @@ STORED = {
     ),
     "inks": lambda: encoded(Image.fromarray(PHOTO).convert("CMYK"), "TIFF", compression="tiff_lzw"),
     "a palette": lambda: encoded(Image.fromarray(PHOTO).quantize(256, dither=0), "PNG"),
+    "14 bits in 16, color": lambda: cv2.imencode(".png", (DEEP >> 2)[..., ::-1])[1].tobytes(),
+    "14 bits plane by plane": lambda: tiff(np.moveaxis(DEEP >> 2, -1, 0), photometric="rgb", planarconfig="separate"),
+    "12 bits in a PPM": lambda: cv2.imencode(".ppm", (DEEP >> 4)[..., ::-1])[1].tobytes(),
+    "12 bits with transparency": lambda: cv2.imencode(".png", np.dstack([(DEEP >> 4)[..., ::-1], ALPHA >> 4]))[
+        1
+    ].tobytes(),
+    "12 bits, turned": lambda: turned_png((DEEP >> 4)[..., ::-1]),
+    "planes, turned": lambda: tiff(
+        np.moveaxis(DEEP[:, ::-1].swapaxes(0, 1), -1, 0),
+        photometric="rgb",
+        planarconfig="separate",
+        extratags=[(274, 3, 1, 6, True)],
+    ),
+    "a sample that is no transparency": lambda: tiff(
+        np.dstack([DEEP, ALPHA // 3]), photometric="rgb", extrasamples=["unspecified"]
+    ),
     "12 bits in 16, color": lambda: cv2.imencode(".png", (DEEP >> 4)[..., ::-1])[1].tobytes(),
     "PNG of gamma 1.8": lambda: png_of_gamma(np.uint8(np.rint(255 * LINEAR ** (1 / 1.8))), 1 / 1.8),
 }
@@ -281,6 +309,13 @@ STORED_GREY = {
     "10 bits in 16": lambda: tiff(DEEP_GREY >> 6),
     "8 bits in 16": lambda: tiff(GREY.astype(np.uint16)),
     "14 bits, as it says": lambda: tiff(DEEP_GREY >> 2, extratags=[(281, 3, 1, 16383, True)]),
+    "14 bits in 16": lambda: cv2.imencode(".png", DEEP_GREY >> 2)[1].tobytes(),
+    "signed, all of it": lambda: tiff((DEEP_GREY.astype(np.int32) - 32768).astype(np.int16)),
+    "multiplied by its transparency": lambda: tiff(
+        np.dstack([DEEP_GREY, ALPHA]), photometric="minisblack", extrasamples=["assocalpha"]
+    ),
+    "float, white is zero": lambda: tiff((1 - GREY / 255).astype(np.float32), photometric="miniswhite"),
+    "a largest value that is a statistic": lambda: tiff(DEEP_GREY, extratags=[(281, 3, 1, 60000, True)]),
     "signed": lambda: tiff(GREY.astype(np.int16) * 128),
     "32 bits": lambda: tiff(GREY.astype(np.uint32) * 16843009),
     "16 bits in 32": lambda: tiff(GREY.astype(np.uint32) * 257),
@@ -303,6 +338,23 @@ def test_a_picture_stored_in_another_way_looks_the_same(kind, how):
     assert_allclose(files.load(content), plain, atol=atol)
     deep = files.open_photograph(content, how).pixels
     assert_allclose(deep / np.iinfo(deep.dtype).max, plain / 255, atol=atol / 255)
+
+
+@pytest.mark.parametrize(
+    "values", [np.float32([[0, 5]]), np.float32([[0, 900]]), np.float32([[-1, 1]]), np.uint32([[0, 2**30]])]
+)
+def test_values_of_no_known_scale_are_refused(values):
+    with pytest.raises(files.ImageError, match="no known scale"):
+        files.load(tiff(np.tile(values, (20, 10)), photometric="minisblack"))
+
+
+def test_a_raw_file_named_as_a_tiff_is_no_picture():
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(PHOTO[::6, ::6], subfiletype=1, subifds=1, photometric="rgb")
+        writer.write(DEEP, photometric="rgb")
+    with pytest.raises(files.ImageError, match="RAW: develop it"):
+        files.load(file.getvalue())
 
 
 # 3. A blemish does not cost the picture

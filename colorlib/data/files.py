@@ -25,10 +25,11 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 from tqdm import tqdm
 
-from colorlib.data import listing
+from colorlib.data import depth, listing
 
 # Only formats of photographs: Pillow also knows some that run other programs (EPS) or are no pictures at all.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
+_WITH_DEPTH = ("PNG", "TIFF", "PPM", "JPEG2000")  # formats of 16-bit color
 _WITH_PAGES = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")  # the second picture of a JPEG is a preview or a depth map
 _MAX_PAGES = 10_000
 _BEFORE_PIXELS = 2**18  # bytes, of a PNG, in which it says whether it is an animation
@@ -46,12 +47,11 @@ _SAVE_OPTIONS = {
     "TIFF": {"compression": "tiff_lzw"},
     "BMP": {},
 }
-_ANEW = "save it anew as PNG or JPEG"
 _BAD_EXIF = "without its EXIF data, which are damaged"
 _WITH_ALPHA, _WITH_16_BITS = ("PNG", "WEBP", "TIFF"), ("PNG", "TIFF")
 _PHOTOMETRIC, _ORIENTATION, _EXIF, _GPS = 262, 274, 34665, 34853  # tags of TIFF and EXIF
-# Of TIFF: 1 is a preview; bits; the largest value; 2 is plane by plane; 2 is signed, 3 is float
-_SUBFILE, _BITS, _MOST, _PLANES, _FORMAT = 254, 258, 281, 284, 339
+# Of TIFF: 1 is a preview; bits; the largest value; 2 is plane by plane; 2 is signed, 3 is float; pages within; RAW
+_SUBFILE, _BITS, _MOST, _PLANES, _FORMAT, _FURTHER, _DNG = 254, 258, 281, 284, 339, 330, 50706
 _GAMMA = 1 / 2.2, 0.02  # of a PNG's pixels, and how far it may be off: so are those of sRGB
 # EXIF tags of the photograph: title, camera, date, author, rights, Windows's fields. All others, and these of the
 # camera's part (color space, size), are of its file and do not fit the new one.
@@ -121,11 +121,11 @@ def open_photograph(data, name, *, page=0, is_deep=True):
     those that `count_pages` counts, from 0.
     """
     with _opened(data, name, page) as image:
-        photograph = image.photograph() if isinstance(image, _OddTiff) else _photograph(image, data, is_deep)
+        photograph = (_odd if isinstance(image, depth.OddTiff) else _photograph)(image, data, is_deep)
         photograph.pages = len(image.pages)
     if not is_deep and photograph.pixels.dtype == np.uint16:
-        photograph.pixels = _to_8_bits(photograph.pixels)
-        photograph.alpha = None if photograph.alpha is None else _to_8_bits(photograph.alpha)
+        photograph.pixels = depth.to_8_bits(photograph.pixels)
+        photograph.alpha = None if photograph.alpha is None else depth.to_8_bits(photograph.alpha)
     if photograph.alpha is not None and not photograph.alpha.any():
         photograph.alpha = None
         photograph.remarks.append("without its transparency, which would hide all of it")
@@ -135,13 +135,25 @@ def open_photograph(data, name, *, page=0, is_deep=True):
     return photograph
 
 
+def _odd(image, data, is_deep):
+    """The photograph in an odd TIFF file."""
+    photograph, exif = Photograph(None), Image.Exif()
+    photograph.pixels, photograph.alpha = image.decoded(photograph.remarks)
+    try:
+        exif.load(b"Exif\0\0" + data)  # EXIF data are a TIFF file
+        photograph.exif = _notes(exif, None)
+    except _DAMAGE:
+        photograph.remarks.append(_BAD_EXIF)
+    return photograph
+
+
 def _photograph(image, data, is_deep):
     """The photograph in Pillow's image of a file's bytes."""
     photograph, has_16_bits = Photograph(None), _has_16_bits(image)
     exif = _exif(image, photograph.remarks)
-    sideways = exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)  # Pillow forgets it in decoding
+    orientation = exif.get(_ORIENTATION, 1)  # Pillow forgets it in decoding
     _decode(image)
-    dpi = tuple(map(float, image.info.get("dpi", ())))[:: -1 if sideways else 1]
+    dpi = tuple(map(float, image.info.get("dpi", ())))[:: -1 if orientation in (5, 6, 7, 8) else 1]
     photograph.dpi = dpi if len(dpi) == 2 and all(1 < each < 2**16 for each in dpi) else None
     try:
         photograph.exif = _notes(exif, photograph.dpi)
@@ -150,11 +162,21 @@ def _photograph(image, data, is_deep):
     if image.mode.startswith(("I", "F")):
         photograph.pixels = _grey_to_srgb(_grey(image, photograph.remarks), image.info, photograph.remarks)
         return photograph
+    deep, is_dark = None, image.format in _WITH_DEPTH and image.mode in ("RGB", "RGBA") and _brightest(image) < 64
+    if is_dark or (has_16_bits and is_deep):
+        deep = _deep(data)
+    if is_dark and deep is not None:
+        image = _brightened(image, deep, orientation, photograph.remarks)
     color, alpha = _color_and_alpha(image, photograph.remarks)
     photograph.pixels, photograph.alpha = _array(color), alpha and np.array(alpha)
-    if has_16_bits and (is_deep or photograph.pixels.max() < 16) and not _deepen(photograph, data) and is_deep:
+    if has_16_bits and is_deep and not _deepen(photograph, deep):
         photograph.remarks.append("without its lower 8 of 16 bits; save it as sRGB, upright, to keep them")
     return photograph
+
+
+def _brightest(image):
+    """The largest value of the color of a loaded image of mode RGB or RGBA."""
+    return max(high for _, high in image.getextrema()[:3])
 
 
 def _exif(image, remarks):
@@ -222,11 +244,14 @@ def count_pages(path):
 def _pages(image):
     """The places of the pages or frames in an image, each a number to `seek`."""
     count = getattr(image, "n_frames", 1) if image.format in _WITH_PAGES else 1
-    if image.format != "TIFF" or count == 1:
-        return list(range(count))
+    if image.format != "TIFF":
+        first = image.tell() if image.format == "HEIF" else 0  # which picture of several is the one to show
+        return [first, *(place for place in range(count) if place != first)]
     found = []
     for place in range(min(count, _MAX_PAGES)):
         image.seek(place)
+        if _DNG in image.tag_v2 or (image.tag_v2.get(_SUBFILE, 0) & 1 and _FURTHER in image.tag_v2):
+            raise ValueError(listing.why_not("RAW"))  # its pages are previews
         if not image.tag_v2.get(_SUBFILE, 0) & 1:
             found.append(place)
     return found or [0]
@@ -242,7 +267,7 @@ def read(path, name=None):
 
 @contextlib.contextmanager
 def _opened(data, name, page=0):
-    """Gives a file's Pillow image, not decoded, or an `_OddTiff`.
+    """Gives a file's Pillow image, not decoded, or an `depth.OddTiff`.
 
     What proves to be wrong with it in the block becomes an ImageError.
     """
@@ -281,7 +306,7 @@ def _image(data, what, page):
         image = Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError:
         if what == "TIFF":
-            return _OddTiff(data, page)
+            return depth.OddTiff(data, page)
         raise
     image.pages = _pages(image)
     if getattr(image, "n_frames", 1) > 1:
@@ -291,78 +316,21 @@ def _image(data, what, page):
         is_signed = image.tag_v2.get(_FORMAT, (1,))[0] == 2
         is_by_planes = len(bits) > 1 and max(bits) > 8 and image.tag_v2.get(_PLANES, 1) == 2
         if is_by_planes or is_signed or (max(bits) == 32 and not is_float):
-            return _OddTiff(data, page)
+            return depth.OddTiff(data, page)
     return image
 
 
 def _why_unknown(what):
     """Why no picture was found in a file that begins as `what`."""
     if what in listing.READ:
-        return f"{'an' if what == 'AVIF' else 'a'} {what} file that is cut off, damaged, or of a rare kind; {_ANEW}"
+        return (
+            f"{'an' if what == 'AVIF' else 'a'} {what} file that is cut off, damaged, or of a rare kind; {depth.ANEW}"
+        )
     if what == "HEIC":
-        return f"a HEIC file that is cut off or damaged; {_ANEW}"
+        return f"a HEIC file that is cut off or damaged; {depth.ANEW}"
     if what:
         return f"no picture, but {'an' if what[0] in 'aeiouA' else 'a'} {what}: {listing.REMEDIES[what]}"
     return f"not a picture, or cut off in its header (known: {', '.join(FORMATS)})"
-
-
-class _OddTiff:
-    """A TIFF file that Pillow does not read, or reads wrongly: 16 bits plane by plane, 32 bits, color as float."""
-
-    def __init__(self, data, page):
-        import tifffile  # of scikit-image; few pictures need it
-
-        try:
-            self.file = tifffile.TiffFile(io.BytesIO(data))
-            self.pages = [each for each in self.file.pages if not each.subfiletype & 1]
-            self.page = self.pages[page]
-        except Exception as error:  # there is no telling what damaged data do to it
-            raise UnidentifiedImageError from error
-        self.width, self.height, self.mode, self.tile = self.page.imagewidth, self.page.imagelength, "F", ()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-
-    def photograph(self):
-        """Decodes it: a `Photograph` of uint16. Raises ValueError for a kind that is not read here either."""
-        page = self.page
-        kind = f"{page.samplesperpixel} x {page.bitspersample} bits, photometric {page.photometric!s}"
-        try:
-            values = np.atleast_3d(page.asarray())
-        except Exception as error:
-            raise ValueError(f"a TIFF file that is of a rare kind ({kind}) or damaged; {_ANEW}") from error
-        if page.planarconfig == 2 and values.shape[-1] != page.samplesperpixel:
-            values = np.moveaxis(values, 0, -1)
-        photograph, colors = Photograph(None), {0: 1, 1: 1, 2: 3}.get(int(page.photometric), 0)
-        if not colors or values.shape != (self.height, self.width, page.samplesperpixel):
-            raise ValueError(f"a TIFF file that is of a rare kind ({kind}); {_ANEW}")
-        high = values[..., :colors].max()
-        if values.dtype.kind == "f":
-            white = _white_of_floats(high)
-        else:
-            most = 2 ** (page.bitspersample - (values.dtype.kind == "i")) - 1
-            white = _white(int(high), most, 0, photograph.remarks)
-        if high > max(white, 2) or not np.isfinite(high) or (white > 65535 and high < white / 8):
-            raise ValueError(f"values up to {high:g} have no known scale (0-1, 0-255 or 0-65535)")
-        scaled = np.clip(np.nan_to_num(values.astype(np.float32)) / white, 0, 1)
-        scaled = np.rint(scaled * 65535).astype(np.uint16)
-        color, alpha = scaled[..., :colors], scaled[..., colors] if page.samplesperpixel > colors else None
-        if page.photometric == 0:
-            color = 65535 - color
-        photograph.pixels, photograph.alpha = np.repeat(color, 4 - colors, axis=-1)[..., :3], alpha
-        if "InterColorProfile" in page.tags:
-            photograph.remarks.append("without its color profile")
-        if page.tags.get("Orientation") and int(page.tags["Orientation"].value) != 1:
-            photograph.remarks.append("not turned upright")
-        return photograph
-
-
-def _to_8_bits(values):
-    """16 bits as 8, rounded."""
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _has_16_bits(image):
@@ -425,42 +393,17 @@ def _grey(image, remarks):
     """Scales grey of 9 to 32 bits and float grey to uint16 (H, W); Pillow's own conversion clips them at 255."""
     values = np.asarray(image)
     low, high = values.min(), values.max()
-    if image.mode.startswith("I;16"):
-        tags = image.tag_v2 if image.format == "TIFF" else {}
-        most = 2 ** tags.get(_BITS, (16,))[0] - 1
-        grey = _stretched(values, _white(high, most, tags.get(_MOST, (0,))[0], remarks))
-        # "White is zero": Pillow turns only 8 bits and fewer around.
-        return 65535 - grey if tags.get(_PHOTOMETRIC) == 0 else grey
-    white = 65535.0 if image.mode != "F" else _white_of_floats(high)
-    if not (np.isfinite(low) and np.isfinite(high)) or high > max(white, 2) or low < -1:
-        raise ValueError(f"grey values from {low:g} to {high:g} have no known scale (0-1, 0-255 or 0-65535)")
-    return _stretched(values, _white(high, 65535, 0, remarks) if image.mode != "F" else white)
-
-
-def _white_of_floats(high):
-    """The value of white in floats up to `high`."""
-    # Up to 2, not 1: sharpening leaves a little overshoot, and a 0-255 picture that dark is black anyway.
-    return 1.0 if high <= 2 else 255.0 if high < 20_000 else 65535.0  # between them no scale is known
-
-
-def _white(high, most, said, remarks):
-    """The value of white, where `most` is the largest that the bits allow and `said` the largest by the file's word."""
-    if 0 < said and high <= said <= most:
-        return said
-    for bits in (8, 10, 12, 16):  # of a camera or a scanner, stored in 16 without being stretched
-        if 0 < high < 2**bits < most:
-            remarks.append(f"taken as {bits} bits, for no value is above {2**bits - 1:,} of {most:,}")
-            return 2**bits - 1
-    return most
-
-
-def _stretched(values, white):
-    if white == 65535 and values.dtype == np.uint16:
-        return values
-    scaled = values.astype(np.float32)
-    np.clip(scaled, 0, white, out=scaled)
-    scaled *= np.float32(65535 / white)
-    return np.rint(scaled, out=scaled).astype(np.uint16)
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    if image.mode == "F":
+        white = depth.white_of_floats(low, high, remarks)
+    elif low < 0 or high > 65535:
+        raise ValueError(f"grey values from {low} to {high} have no known scale (0-1, 0-255 or 0-65535)")
+    else:
+        bits = tags.get(_BITS, (16,))[0] if image.mode.startswith("I;16") else 16
+        white = depth.white(int(high), 2**bits - 1, tags.get(_MOST, (0,))[0], remarks)
+    grey = depth.stretched(values, white)
+    # "White is zero": Pillow turns only 8 bits and fewer around.
+    return 65535 - grey if tags.get(_PHOTOMETRIC) == 0 else grey
 
 
 def _grey_to_srgb(grey, info, remarks):
@@ -472,18 +415,36 @@ def _grey_to_srgb(grey, info, remarks):
     return np.broadcast_to(grey[..., None], (*grey.shape, 3))
 
 
-def _deepen(photograph, data):
-    """Puts 16 bits in the place of a photograph's 8, if OpenCV finds the same picture in them; returns whether."""
+def _deep(data):
+    """A file's color in 16 bits, uint16 (H, W, 3 or 4), as it is stored: not upright, under its profile; or None."""
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    shape = (*photograph.pixels.shape[:2], 3 if photograph.alpha is None else 4)
-    if found is None or found.dtype != np.uint16 or found[..., : shape[2]].shape != shape:
+    if found is None or found.dtype != np.uint16 or found.shape[2:] not in ((3,), (4,)):
+        return None
+    return found[..., [2, 1, 0, 3][: found.shape[2]]]
+
+
+def _brightened(image, deep, orientation, remarks):
+    """An 8-bit image in the place of one whose 16 bits were never stretched, so that Pillow made it dark, or itself."""
+    white = depth.white(int(deep[..., :3].max()), 65535, 0, remarks)
+    if white == 65535:
+        return image
+    alpha = deep[..., 3:] if deep[..., 3:].max(initial=0) > white else depth.stretched(deep[..., 3:], white)
+    color = depth.to_8_bits(np.dstack([depth.stretched(deep[..., :3], white), alpha]))
+    brighter = Image.fromarray(np.ascontiguousarray(depth.upright(color, orientation)))
+    brighter.info = image.info
+    return brighter
+
+
+def _deepen(photograph, deep):
+    """Puts 16 bits in the place of a photograph's 8, if they show the same picture; returns whether."""
+    channels = 3 if photograph.alpha is None else 4
+    if deep is None or deep[..., :channels].shape != (*photograph.pixels.shape[:2], channels):
         return False
-    for row, seen in zip(found, photograph.pixels, strict=True):
-        if np.abs((row[:, 2::-1] >> 8) - seen.astype(int)).max() > 2:
+    for row, seen in zip(deep, photograph.pixels, strict=True):
+        if np.abs((row[:, :3] >> 8) - seen.astype(int)).max() > 2:
             return False
-    color = found[..., 2::-1]
-    photograph.pixels = _stretched(color, _white(color.max(), 65535, 0, photograph.remarks))
-    photograph.alpha = None if photograph.alpha is None else found[..., 3]
+    photograph.pixels = deep[..., :3]
+    photograph.alpha = None if photograph.alpha is None else deep[..., 3]
     return True
 
 
