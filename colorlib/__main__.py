@@ -119,11 +119,14 @@ def _colorize(options):
     from colorlib import album, colorize
     from colorlib.data import files, listing
 
-    if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"--out {options.out} is a file; name a folder")
-    if not options.out.exists() and listing.kind_of(options.out.name) == "picture":
-        raise ValueError(f"--out {options.out} would be a folder of this name; name one for the results")
-    sources, left_out, count = [], [], collections.Counter()
+    if not options.out.is_dir():
+        if os.path.lexists(options.out):
+            raise ValueError(
+                f"--out {options.out} is {'a file' if options.out.exists() else 'a link to nothing'}; name a folder"
+            )
+        if listing.kind_of(options.out.name):
+            raise ValueError(f"--out {options.out} would be a folder of this name; name one for the results")
+    sources, left_out, in_color, remarks, count = [], [], [], [], collections.Counter()
     for path in options.files:
         try:
             found, rest = album.pictures_of(path, options.out, all_pages=options.all_pages)
@@ -144,14 +147,17 @@ def _colorize(options):
             model = colorize.load(options.model)
             colorize.set_dials(model, **dials)
             outcomes = results.color(jobs, model, recolor=options.recolor)
-            for outcome, remark in files.progress(outcomes, total=len(jobs), unit="picture", delay=0):
+            outcomes = files.progress(outcomes, total=len(jobs), unit="picture", delay=0)
+            for (source, _), (outcome, remark) in zip(jobs, outcomes, strict=True):
                 count[outcome] += 1
-                if remark:
+                if outcome == "in color already":
+                    in_color.append((str(source.path), "in color already: --recolor colors them anew"))
+                elif outcome == "colored" and remark:
+                    remarks.append((str(source.path), remark))
+                elif remark:
                     _say(f"{outcome} {remark}")
-    if in_color := count["in color already"]:
-        are = "picture is" if in_color == 1 else "pictures are"
-        _say(f"{in_color} {are} in color already, skipped: --recolor colors them anew")
-    _report(left_out)
+    _report(remarks, what="colored with a remark")
+    _report(in_color + left_out)
     kinds = ("colored", "done already", "in color already", "skipped")
     print(f"{', '.join(f'{count[kind]} {kind}' for kind in kinds)}; results in {files.in_one_line(str(options.out))}")
     return 0 if not count["skipped"] and not left_out else 1 if any(count[kind] for kind in kinds[:3]) else 2
@@ -160,8 +166,9 @@ def _colorize(options):
 def _evaluate(options):
     from colorlib.scoring import scores
 
-    pairs, load, left_out = _pairs(options.predicted, options.truth)
+    pairs, load, left_out, remarks = _pairs(options.predicted, options.truth)
     frame, set_scores, skipped = scores.one_by_one(pairs, load)
+    _report(remarks, what="scored with a remark")
     _report(left_out + skipped)
     found = scores.summary(frame)
     if options.json:
@@ -178,40 +185,59 @@ def _evaluate(options):
 
 
 def _pairs(predicted, truth):
-    """What two folders, or two files, have in common: names, a function that loads the two pictures of one, the rest.
+    """What two folders, or two files, have in common: names, a function that loads the two pictures of one, what is
+    left out of the folders, and a list that takes the remarks on what is loaded.
 
-    Names go together if they are equal, else if they are without their suffixes; composed and decomposed letters are
-    the same. The function raises ValueError where one lacks its counterpart, has several, or cannot be read.
+    Names go together if they are equal, else if they are without their suffixes and whatever their case; composed and
+    decomposed letters are the same. The function raises ValueError where one lacks its counterpart, has several, or
+    cannot be read.
     """
     from colorlib import album
     from colorlib.data import files
 
-    if predicted.is_file() and truth.is_file():
-        return [predicted.name], lambda _: [files.load(predicted), files.load(truth)], []
+    remarks = []
+
+    def opened(path):
+        photograph = files.open_photograph(files.read(path), str(path), is_deep=False)
+        remarks.extend((str(path), remark) for remark in photograph.remarks)
+        return files.flat(photograph)
+
+    for path in (predicted, truth):
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or folder")
+    if predicted.is_file() != truth.is_file():
+        raise ValueError(f"{predicted} and {truth}: a file and a folder; name two files or two folders")
+    if predicted.is_file():
+        return [predicted.name], lambda _: [opened(predicted), opened(truth)], [], remarks
     sides, left_out = [], []
     for folder, other in ((predicted, truth), (truth, predicted)):
         pictures, rest = album.below(folder, other)
-        sides.append({unicodedata.normalize("NFC", name): path for name, path in pictures})
-        left_out += [(str(folder / name), reason) for name, reason in rest]
+        side = {}
         for name, path in pictures:
+            if (composed := unicodedata.normalize("NFC", name)) in side:
+                rest.append((name, "two of this name, but for how its letters are composed"))
+            side.setdefault(composed, path)
             with contextlib.suppress(files.ImageError):  # which scoring it will report
-                pages = album.further_pages(str(folder / name), files.count_pages(path))
-                left_out += [(of, "pages: the first is scored") for of in pages]
+                rest += [
+                    (of, "pages: the first is scored") for of in album.further_pages(name, files.count_pages(path))
+                ]
+        sides.append(side)
+        left_out += [(str(folder / name), reason) for name, reason in rest]
     both = {name: (sides[0][name], sides[1][name]) for name in sides[0].keys() & sides[1].keys()}
     rest = [collections.defaultdict(list), collections.defaultdict(list)]
     for side, of_stem in zip(sides, rest, strict=True):
         for name in side.keys() - both.keys():
-            of_stem[os.path.splitext(name)[0]].append(side[name])
+            of_stem[os.path.splitext(name)[0].casefold()].append(side[name])
 
     def load(name):
         if name in both:
-            return [files.load(path) for path in both[name]]
+            return [opened(path) for path in both[name]]
         for folder, of_stem in zip((predicted, truth), rest, strict=True):
             if len(of_stem.get(name, ())) != 1:
                 raise ValueError(f"{'several pictures' if name in of_stem else 'no picture'} of this name in {folder}")
-        return [files.load(of_stem[name][0]) for of_stem in rest]
+        return [opened(of_stem[name][0]) for of_stem in rest]
 
-    return sorted({*both, *rest[0], *rest[1]}), load, left_out
+    return sorted({*both, *rest[0], *rest[1]}), load, left_out, remarks
 
 
 def _data(options):
@@ -224,17 +250,15 @@ def _data(options):
     print(f"{sum(counts.values())} pictures ({parts}), {len(rejects)} rejected")
     print(files.in_one_line(str(folder)))
     _report(rejects)
-    for concern in sets.concerns(folder):
-        _say(concern)
     return 1 if rejects else 0
 
 
-def _report(left_out):
-    """Says in one line what was left out and why, if anything was: [(name, reason)]."""
+def _report(those, *, what="left out"):
+    """Says in one line what was left out and why, or what was remarked, if anything was: [(name, reason)]."""
     from colorlib.data import listing
 
-    if left_out:
-        _say(listing.in_short(left_out))
+    if those:
+        _say(listing.in_short(those, what=what))
 
 
 def _import_keras_quietly():

@@ -193,7 +193,7 @@ class Album:
         for asked, file, is_comparison in targets:
             made = np.concatenate([before, _small(photograph)], axis=1) if is_comparison else photograph
             self._write(asked, file, files.encode(made, file.suffix, self.folder / file), origin)
-        return "colored", f"{source}: {'; '.join(photograph.remarks)}" if photograph.remarks else ""
+        return "colored", "; ".join(photograph.remarks)
 
     def _write(self, asked, file, content, origin):
         """Writes a file. The record owns it before it is there, so that a kill in between does no harm."""

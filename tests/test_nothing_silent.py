@@ -216,7 +216,7 @@ def test_a_zip_of_windows_is_read(capsys):
 
 def test_many_reasons_stay_one_line():
     left_out = [(f"{number}.x", f"reason {number}") for number in range(20)]
-    assert listing.in_short(left_out).endswith("and 12 more reasons")
+    assert listing.in_short(left_out).endswith("13 x for other reasons (7.x, 8.x, 9.x and 10 more)")
 
 
 # 2. What is stored in another way looks as when it is stored plainly
@@ -401,7 +401,7 @@ def test_a_page_of_writing_is_told(capsys, page):
     files.save(page, "album/scan.png")
     files.save(data.camera(), "album/man.png")
     status, said = run(capsys, "colorize", "album", "--out", "out")
-    assert status == 0 and "scan.png: looks like a page of writing" in said and "man.png" not in said
+    assert status == 0 and "looks like a page of writing" in said and "scan.png" in said and "man.png" not in said
 
 
 @pytest.mark.parametrize("name", ["astronaut", "coffee", "chelsea", "rocket"])
@@ -409,7 +409,7 @@ def test_a_picture_in_color_is_left_and_told(capsys, name):
     files.save(getattr(data, name)(), "album/color.png")
     files.save(GREY, "album/grey.png")
     status, said = run(capsys, "colorize", "album", "--out", "out")
-    assert status == 0 and "1 picture is in color already" in said and not Path("out/color.png").exists()
+    assert status == 0 and "1 x in color already" in said and "color.png" in said and not Path("out/color.png").exists()
 
 
 # 5. What belongs together is brought together
@@ -451,9 +451,10 @@ def test_evaluate_takes_two_files(capsys):
 # 6. A file is no folder
 
 
-@pytest.mark.parametrize("out", ["result.jpg", "here/Result.PNG", "x.tiff", "y.heic"])
+@pytest.mark.parametrize("out", ["result.jpg", "here/Result.PNG", "x.tiff", "y.heic", "z.zip", "gone"])
 def test_out_is_a_folder_not_a_file(capsys, out):
     files.save(GREY, "a.png")
+    Path("gone").symlink_to("nowhere")
     status, said = run(capsys, "colorize", "a.png", "--out", out)
     assert status == 2 and "folder" in said and not Path(out).exists()
 

@@ -67,6 +67,7 @@ _BEGINNINGS = (
         for start in (b"\x76\x2f\x31\x01", b"#?RADIANCE", b"DDS ", b"qoif", b"SIMPLE")
     ),
 )
+_REASONS = 8  # at most, in one line
 READ = ("JPEG", "PNG", "GIF", "TIFF", "WebP", "AVIF", "JPEG 2000", "BMP", "PPM")  # those of what_is that are read
 # What is told where a suffix says nothing; much that is neither picture nor film begins as an archive or a document.
 _TOLD = (*READ, "HEIC", "RAW", "film", "film of a rarer kind", "JPEG XL", "Photoshop or GIMP file")
@@ -204,9 +205,12 @@ def in_short(left_out, *, what="left out", names=3):
     of_reason = collections.defaultdict(list)
     for name, reason in left_out:
         of_reason[reason].append(name)
+    groups = sorted(of_reason.items(), key=lambda item: -len(item[1]))
+    if len(groups) > _REASONS:  # most of them of one picture each
+        rest = [name for _, those in groups[_REASONS - 1 :] for name in those]
+        groups = [*groups[: _REASONS - 1], ("for other reasons", rest)]
     parts = []
-    for reason, those in sorted(of_reason.items(), key=lambda item: -len(item[1])):
+    for reason, those in groups:
         more = f" and {len(those) - names} more" if len(those) > names else ""
         parts.append(f"{len(those)} x {reason} ({', '.join(those[:names])}{more})")
-    rest = f"; and {len(parts) - 8} more reasons" if len(parts) > 8 else ""
-    return f"{len(left_out)} {what}: {'; '.join(parts[:8])}{rest}"
+    return f"{len(left_out)} {what}: {'; '.join(parts)}"

@@ -75,6 +75,7 @@ MAX_HEADER = 2**20  # bytes of one member's names and notes in a tar archive, wh
 MAX_UNPACKED = 2**32, 100  # bytes of an archive in all, or so many times its own
 FILM_BESIDE = "film beside pictures: a folder of films alone is read frame by frame"
 FILM_PACKED = "film in an archive: unpack it"
+MANY = 0.02  # of a set's pictures without color: so many are told
 SCENES = 2000  # pictures of "scenes" where no limit is given
 SCENES_A_WORKER = 300  # below that, painting them takes no longer than a process takes to start
 ARCHIVES = (".tar", ".zip", ".tar.gz", ".tgz")
@@ -107,13 +108,20 @@ def prepare(source, *, role, limit=None, folder=Path("data/processed")):
 
     Whole or not at all; a set that is not whole any more is built again, and so is one where a file can be read now
     that could not be read then. Raises SourceError for a source that is unknown, missing, unreadable or without a
-    usable picture, a download that fails, and a disk that fills up.
+    usable picture, a download that fails, and a disk that fills up. What speaks against the set, it says on stderr.
     """
+    made = _prepared(source, role, limit, Path(folder))
+    for concern in concerns(made):
+        print(f"{made}: {concern}", file=sys.stderr)
+    return made
+
+
+def _prepared(source, role, limit, folder):
     if role not in ROLES:
         raise SourceError(f"role {role!r} is none of {', '.join(ROLES)}")
     if limit is not None and limit < 1:
         raise SourceError(f"a limit of {limit} pictures leaves nothing of {source}")
-    folder, (sets, _, name) = Path(folder), str(source).rpartition("::")
+    sets, _, name = str(source).rpartition("::")
     if sets:
         return _prepare_beside_others(sets, name, limit, folder)
     label, identity, entries = locate(source, role, limit, folder.parent / "raw", without=folder)
@@ -178,7 +186,7 @@ def concerns(folder):
     about = {row["file"]: row for row in _rows(Path(folder, "pictures").resolve().parent, "pictures.csv")}
     found, splits = [], collections.Counter(row["split"] for row in rows)
     toned = [row["source"] for row in rows if about[row["file"]]["toned"] == "True"]
-    if toned:
+    if len(toned) > MANY * len(rows):
         some = ", ".join(toned[:3]) + (", ..." if len(toned) > 3 else "")
         are = "picture is" if len(toned) == 1 else "pictures are"
         found.append(
@@ -261,7 +269,7 @@ def _made(final, source, fill, *arguments, is_due=lambda: False):
 def _prepare_beside_others(sets, name, limit, folder):
     """Prepares every set of a folder of sets alone, joins look-alikes, and returns the folder of the set `name`."""
     source = in_sets(sets, name)
-    alone = {each: prepare(path, role="varied", folder=folder) for each, path in sources_in(sets).items()}
+    alone = {each: _prepared(path, "varied", None, folder) for each, path in sources_in(sets).items()}
     key = _key([[each, made.name, digest(made)] for each, made in alone.items()])
     final = folder / f"{name}-{key}"
     if not _is_whole(final):

@@ -282,7 +282,7 @@ def one_by_one(names, load):
             pair = [picture[None] for picture in load(name)]
             rows[name] = per_picture(*pair)
         except ValueError as error:
-            skipped.append((name, getattr(error, "reason", str(error))))
+            skipped.append((getattr(error, "name", name), getattr(error, "reason", str(error))))
             continue
         lab = [color.lab_of(pictures) for pictures in pair]
         clouds = [cloud + _cloud(of[..., 1:]) for cloud, of in zip(clouds, lab, strict=True)]
