@@ -6,6 +6,7 @@ import os
 import tarfile
 import unicodedata
 import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -95,6 +96,7 @@ def test_pictures_of_rarer_suffixes_are_read(capsys, name):
 
 
 def test_heic_is_read(capsys):
+    pytest.importorskip("pi_heif")
     content = (Path(__file__).parent / "data" / "coffee.heic").read_bytes()
     assert (
         np.abs(
@@ -383,6 +385,43 @@ def test_a_blemish_beside_the_pixels_is_set_aside(capsys, blemish, kind):
     assert "profile" not in blemish or "without its color profile" in said
 
 
+def chunk(kind, content, crc=None):
+    return len(content).to_bytes(4, "big") + kind + content + (crc or zlib.crc32(kind + content).to_bytes(4, "big"))
+
+
+def segment(kind, content):
+    return bytes((0xFF, kind)) + (len(content) + 2).to_bytes(2, "big") + content
+
+
+BESIDE = {
+    "a checksum of a note": lambda: into_png(chunk(b"tEXt", b"Title\0an aunt", b"none")),
+    "a short gamma": lambda: into_png(chunk(b"gAMA", b"\0")),
+    "a profile without a name": lambda: into_png(chunk(b"iCCP", b"")),
+    "a note that unpacks to much": lambda: into_png(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**25)))),
+    "a gamma that cannot be": lambda: into_png(chunk(b"gAMA", (1).to_bytes(4, "big"))),
+    "a short JFIF header": lambda: into_jpeg(segment(0xE0, b"JFIF")),
+    "a profile that is cut": lambda: into_jpeg(segment(0xE2, b"ICC_PROFILE\0")),
+    "a line before it": lambda: b"\n" + encoded(PHOTO, "JPEG", quality=98, subsampling=0),
+}
+
+
+def into_png(part):
+    png = encoded(PHOTO)
+    return png[:33] + part + png[33:]
+
+
+def into_jpeg(part):
+    jpeg = encoded(PHOTO, "JPEG", quality=98, subsampling=0)
+    return jpeg[:2] + part + jpeg[2:]
+
+
+@pytest.mark.parametrize("blemish", BESIDE)
+def test_what_is_damaged_beside_the_pixels_does_not_cost_them(blemish):
+    photograph = files.open_photograph(BESIDE[blemish](), blemish)
+    assert np.abs(photograph.pixels - PHOTO.astype(int)).mean() < 3 and photograph.remarks
+    assert files.count_pixels(BESIDE[blemish](), blemish) == GREY.size
+
+
 # 4. What the command is not for
 
 
@@ -479,6 +518,43 @@ def test_out_is_a_folder_not_a_file(capsys, out):
 def test_what_is_named_as_a_picture_and_is_none_is_told_what_it_is(start, told):
     with pytest.raises(files.ImageError, match=told):
         files.load(start + bytes(200), "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("one.png", encoded(GREY), "one picture, a PNG"),
+        ("a.pdf", b"%PDF-1.7", "document: export"),
+        ("a.rar", b"Rar!\x1a\x07", "it is none, or damaged"),
+        ("a.tar", b"nothing", "it is none, or damaged"),
+        ("page.zip", b"<!DOCTYPE html>", "web page"),
+    ],
+)
+def test_a_file_that_is_no_set_is_told_what_it_is(capsys, name, content, told):
+    files.write(name, content)
+    status, said = run(capsys, "data", name)
+    assert status == 2 and told in said and said.count("\n") == 1
+
+
+def test_a_folder_and_a_file_are_no_pair(capsys):
+    saved("one/a.png", "b.png")
+    for arguments in (("one", "b.png"), ("b.png", "one"), ("b.png", "nowhere.png")):
+        status, said = run(capsys, "evaluate", *arguments)
+        assert status == 2 and ("a file and a folder" in said or said.startswith("colorlib: nowhere.png: no such"))
+
+
+def test_what_is_made_is_not_taken_for_a_source(capsys):
+    saved("a.png", "b.png", "c.png")
+    for _ in range(3):
+        assert run(capsys, "data", ".")[1].startswith("3 pictures")
+
+
+def test_results_are_not_colored_again_through_a_link(capsys):
+    files.save(GREY, "album/a.png")
+    assert run(capsys, "colorize", "album", "--out", "album/out")[0] == 0
+    Path("album/again").symlink_to("out")
+    Path("album/one.png").symlink_to("out/a.png")
+    assert "0 colored, 1 done already" in run(capsys, "colorize", "album", "--out", "album/out")[1]
 
 
 def test_a_film_is_a_source(capsys):

@@ -38,6 +38,7 @@ TIMEOUT = 30  # seconds for a server to answer, then for each piece of a downloa
 MAX_PIXELS = 150_000_000
 MAX_PIXELS_OF_A_BYTE = 20_000  # the emptiest page packs to a tenth of that, a bomb to hundreds of times
 _LARGE = 10_000_000  # pixels: before such a picture is decoded, it is asked whether there is memory
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a file is told here
 warnings.filterwarnings("ignore", module=r"PIL\.")  # on bombs below that, and on EXIF data that it can read in part
 
 _SAVE_OPTIONS = {
@@ -120,9 +121,16 @@ def open_photograph(data, name, *, page=0, is_deep=True):
     color where OpenCV finds the same picture in 16 bits, so not where a color profile changes it. `page` is one of
     those that `count_pages` counts, from 0.
     """
-    with _opened(data, name, page) as image:
-        photograph = (_odd if isinstance(image, depth.OddTiff) else _photograph)(image, data, is_deep)
-        photograph.pages = len(image.pages)
+
+    def work(data):
+        with _opened(data, name, page) as image:
+            photograph = (_odd if isinstance(image, depth.OddTiff) else _photograph)(image, data, is_deep)
+            photograph.pages = len(image.pages)
+            return photograph
+
+    photograph, is_bare = _or_bare(work, data)
+    if is_bare:
+        photograph.remarks.append("without what its file says beside the pixels, which is damaged")
     if not is_deep and photograph.pixels.dtype == np.uint16:
         photograph.pixels = depth.to_8_bits(photograph.pixels)
         photograph.alpha = None if photograph.alpha is None else depth.to_8_bits(photograph.alpha)
@@ -153,8 +161,9 @@ def _photograph(image, data, is_deep):
     exif = _exif(image, photograph.remarks)
     orientation = exif.get(_ORIENTATION, 1)  # Pillow forgets it in decoding
     _decode(image)
-    dpi = tuple(map(float, image.info.get("dpi", ())))[:: -1 if orientation in (5, 6, 7, 8) else 1]
-    photograph.dpi = dpi if len(dpi) == 2 and all(1 < each < 2**16 for each in dpi) else None
+    with contextlib.suppress(*_DAMAGE):
+        dpi = tuple(map(float, image.info.get("dpi", ())))[:: -1 if orientation in (5, 6, 7, 8) else 1]
+        photograph.dpi = dpi if len(dpi) == 2 and all(1 < each < 2**16 for each in dpi) else None
     try:
         photograph.exif = _notes(exif, photograph.dpi)
     except _DAMAGE:
@@ -223,8 +232,54 @@ class Room:
 
 def count_pixels(data, name):
     """Counts a picture's pixels by its header alone; from a file's bytes. Raises `ImageError`."""
-    with _opened(data, name) as image:
-        return image.width * image.height
+
+    def work(data):
+        with _opened(data, name) as image:
+            return image.width * image.height
+
+    return _or_bare(work, data)[0]
+
+
+def _or_bare(work, data):
+    """What `work` makes of a file's bytes, and False; or of its bare pixels, and True, if the whole cannot be used."""
+    try:
+        return work(data), False
+    except ImageError as error:
+        bare = {"PNG": _bare_png, "JPEG": _bare_jpeg}.get(listing.what_is(data.lstrip(b"\r\n")), lambda _: None)(data)
+        if bare is None or bare == data:
+            raise
+        try:
+            return work(bare), True
+        except ImageError:
+            raise error from None
+
+
+def _bare_png(data):
+    """A PNG file's bytes with the chunks alone that make its pixels; None where these are cut."""
+    kept, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            kept.append(data[at : at + 12 + length])
+        at += 12 + length
+        if kind == b"IEND":
+            return b"".join(kept)
+    return None
+
+
+def _bare_jpeg(data):
+    """A JPEG file's bytes without notes, profiles and what stands before it; None where its header is cut."""
+    at = data.find(b"\xff\xd8\xff") + 2
+    kept = [b"\xff\xd8"]
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        kind, length = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])[0]
+        if kind == 0xDA:  # from here on there are pixels
+            return b"".join([*kept, data[at:]])
+        is_of_the_colors = kind == 0xEE and length >= 14  # Adobe's, which tells how they are stored
+        if not (0xE0 <= kind <= 0xEF or kind == 0xFE) or is_of_the_colors:
+            kept.append(data[at : at + 2 + length])
+        at += 2 + length
+    return None
 
 
 def count_pages(path):
@@ -453,7 +508,9 @@ def _to_srgb(image, info, remarks):
     profile = info.get("icc_profile")
     if not profile and image.mode != "LAB":
         gamma, color = info.get("gamma"), image if image.mode == "RGB" else image.convert("RGB")
-        if gamma and "srgb" not in info and abs(gamma - _GAMMA[0]) > _GAMMA[1] and image.mode in ("L", "RGB"):
+        if gamma and not 0.1 < gamma < 5:
+            remarks.append(f"without its gamma of {gamma:g}, which cannot be")
+        elif gamma and "srgb" not in info and abs(gamma - _GAMMA[0]) > _GAMMA[1] and image.mode in ("L", "RGB"):
             linear = (np.arange(256) / 255) ** (1 / gamma)  # PNG specification, 13.13
             srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
             color = color.point(3 * np.rint(255 * srgb).astype(int).tolist())
@@ -468,7 +525,7 @@ def _to_srgb(image, info, remarks):
         srgb, intent = ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC
         black = ImageCms.Flags.BLACKPOINTCOMPENSATION
         return ImageCms.profileToProfile(image, source, srgb, renderingIntent=intent, outputMode="RGB", flags=black)
-    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
         why = str(error) if isinstance(error, ValueError) else f"cannot be applied ({error})"
         remarks.append(f"without its color profile, which {why}")
         return image.convert("RGB")

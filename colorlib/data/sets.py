@@ -489,7 +489,12 @@ def locate(source, role, limit, raw, *, without=None):
             return len(some), _contents(some, functools.partial(open, mode="rb"))
 
         return whole.name, identity, entries
-    if path.is_file() and listing.kind_of(path.name) == "film":
+    what = _what_is(path) if path.is_file() else ""
+    if what in (*listing.READ, "HEIC"):
+        raise SourceError(f"{path}: one picture, a {what}; a set is a folder or an archive of pictures")
+    if what not in ("", "film", "archive"):
+        raise SourceError(f"{path}: {listing.why_not(what)}; a set is a folder or an archive of pictures")
+    if what == "film":
         film = [(path.name, path.stat().st_size, path)]
         identity = [str(whole), path.stat().st_size, path.stat().st_mtime_ns]
         return path.stem, identity, lambda only=(): _filmed(film, [], limit, path)
@@ -507,6 +512,11 @@ def locate(source, role, limit, raw, *, without=None):
 def name_hash(name):
     """Hashes a file name, which some file systems allow to be no Unicode: hexadecimal sha256."""
     return hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _what_is(path):
+    with path.open("rb") as file:
+        return listing.what_is(file.read(64))
 
 
 def _is_taken(name):
@@ -593,6 +603,8 @@ def _archive(path, limit, only=()):
                         raise SourceError(f"{path}: it unpacks to more than {MAX_UNPACKED[1]} times its size")
     except _DAMAGED as error:
         reason = " ".join(str(error).split())
+        if reason.startswith("file could not be opened") and "a header of" not in reason:  # what each packing says
+            reason = "it is none, or damaged from its beginning on"
         raise SourceError(f"{path}: not a whole .tar, .tar.gz or .zip ({reason})") from error
     places = {posixpath.normpath(name): (size, member) for name, size, member in members}
     for name, target in links.values():
