@@ -5,9 +5,13 @@ Submodules load when they are first named (`colorlib.color`, `from colorlib impo
 """
 
 import importlib
+import os
 import pathlib
 
 __version__ = "0.2.0"
+
+# Else TensorFlow greets at length; it reads this when it is first imported, if that is not before this package.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _FOLDER = pathlib.Path(__file__).parent
 

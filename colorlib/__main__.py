@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import unicodedata
 from pathlib import Path
 
 import colorlib
@@ -70,6 +71,11 @@ def _parser():
     add("--strength", type=_strength, metavar="S", help="0 is grey, 1 natural (default), 2 vivid")
     add("--format", choices=("jpeg", "png", "webp", "tiff"), help="of all results; else JPEG for JPEG, PNG for others")
     add("--compare", action="store_true", help="also write NAME-compare.jpg: before and after")
+    add(
+        "--all-pages",
+        action="store_true",
+        help="color every page of a scan and frame of an animation, not the first alone",
+    )
     add("--recolor", action="store_true", help="color anew what is in color already")
     add("--overwrite", action="store_true", help="color all again; replaces earlier results and nothing else")
     add("--model", type=Path, metavar="FILE", help="a .keras colorizer in place of the shipped one")
@@ -111,14 +117,20 @@ def _strength(text):
 def _colorize(options):
     """Colors each picture it can, says of each other why not, and counts them in the end."""
     from colorlib import album, colorize
-    from colorlib.data import files
+    from colorlib.data import files, listing
 
-    if options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"--out {options.out} is a file; name a folder")
-    sources, count = [], collections.Counter()
+    if not options.out.is_dir():
+        if os.path.lexists(options.out):
+            raise ValueError(
+                f"--out {options.out} is {'a file' if options.out.exists() else 'a link to nothing'}; name a folder"
+            )
+        if listing.kind_of(options.out.name):
+            raise ValueError(f"--out {options.out} would be a folder of this name; name one for the results")
+    sources, left_out, in_color, remarks, count = [], [], [], [], collections.Counter()
     for path in options.files:
         try:
-            sources += album.pictures_of(path, options.out)
+            found, rest = album.pictures_of(path, options.out, all_pages=options.all_pages)
+            sources, left_out = sources + found, left_out + rest
         except files.ImageError as error:
             count["skipped"] += 1
             _say(f"skipped {error}")
@@ -135,23 +147,29 @@ def _colorize(options):
             model = colorize.load(options.model)
             colorize.set_dials(model, **dials)
             outcomes = results.color(jobs, model, recolor=options.recolor)
-            for outcome, remark in files.progress(outcomes, total=len(jobs), unit="picture", delay=0):
+            outcomes = files.progress(outcomes, total=len(jobs), unit="picture", delay=0)
+            for (source, _), (outcome, remark) in zip(jobs, outcomes, strict=True):
                 count[outcome] += 1
-                if remark:
+                if outcome == "in color already":
+                    in_color.append((str(source.path), "in color already: --recolor colors them anew"))
+                elif outcome == "colored" and remark:
+                    remarks.append((str(source.path), remark))
+                elif remark:
                     _say(f"{outcome} {remark}")
-    if in_color := count["in color already"]:
-        are = "picture is" if in_color == 1 else "pictures are"
-        _say(f"{in_color} {are} in color already, skipped: --recolor colors them anew")
+    _report(remarks, what="colored with a remark")
+    _report(in_color + left_out)
     kinds = ("colored", "done already", "in color already", "skipped")
     print(f"{', '.join(f'{count[kind]} {kind}' for kind in kinds)}; results in {files.in_one_line(str(options.out))}")
-    return 0 if not count["skipped"] else 1 if any(count[kind] for kind in kinds[:3]) else 2
+    return 0 if not count["skipped"] and not left_out else 1 if any(count[kind] for kind in kinds[:3]) else 2
 
 
 def _evaluate(options):
     from colorlib.scoring import scores
 
-    frame, set_scores, skipped = scores.one_by_one(*_pairs(options.predicted, options.truth))
-    _report("skipped", skipped)
+    pairs, load, left_out, remarks = _pairs(options.predicted, options.truth)
+    frame, set_scores, skipped = scores.one_by_one(pairs, load)
+    _report(remarks, what="scored with a remark")
+    _report(left_out + skipped)
     found = scores.summary(frame)
     if options.json:
         conventions = scores.CONVENTIONS | {"pictures": "8-bit sRGB, as they are"}
@@ -163,26 +181,63 @@ def _evaluate(options):
             print(f"{name:24} {score['mean']:9.3f}   {score['low']:.3f} .. {score['high']:.3f}")
         for name, score in set_scores.items():
             print(f"{name:24} {score:9.3f}   of the whole set")
-    return 1 if skipped else 0
+    return 1 if skipped or left_out else 0
 
 
 def _pairs(predicted, truth):
-    """Two folders' paths below them, without suffixes, and a function that loads the two pictures of one.
+    """What two folders, or two files, have in common: names, a function that loads the two pictures of one, what is
+    left out of the folders, and a list that takes the remarks on what is loaded.
 
-    That one raises ValueError unless both folders have exactly one picture there, readable.
+    Names go together if they are equal, else if they are without their suffixes and whatever their case; composed and
+    decomposed letters are the same. The function raises ValueError where one lacks its counterpart, has several, or
+    cannot be read.
     """
     from colorlib import album
     from colorlib.data import files
 
-    sides = [(predicted, album.below(predicted, truth)), (truth, album.below(truth, predicted))]
+    remarks = []
+
+    def opened(path):
+        photograph = files.open_photograph(files.read(path), str(path), is_deep=False)
+        remarks.extend((str(path), remark) for remark in photograph.remarks)
+        return files.flat(photograph)
+
+    for path in (predicted, truth):
+        if not path.exists():
+            raise ValueError(f"{path}: no such file or folder")
+    if predicted.is_file() != truth.is_file():
+        raise ValueError(f"{predicted} and {truth}: a file and a folder; name two files or two folders")
+    if predicted.is_file():
+        return [predicted.name], lambda _: [opened(predicted), opened(truth)], [], remarks
+    sides, left_out = [], []
+    for folder, other in ((predicted, truth), (truth, predicted)):
+        pictures, rest = album.below(folder, other)
+        side = {}
+        for name, path in pictures:
+            if (composed := unicodedata.normalize("NFC", name)) in side:
+                rest.append((name, "two of this name, but for how its letters are composed"))
+            side.setdefault(composed, path)
+            with contextlib.suppress(files.ImageError):  # which scoring it will report
+                rest += [
+                    (of, "pages: the first is scored") for of in album.further_pages(name, files.count_pages(path))
+                ]
+        sides.append(side)
+        left_out += [(str(folder / name), reason) for name, reason in rest]
+    both = {name: (sides[0][name], sides[1][name]) for name in sides[0].keys() & sides[1].keys()}
+    rest = [collections.defaultdict(list), collections.defaultdict(list)]
+    for side, of_stem in zip(sides, rest, strict=True):
+        for name in side.keys() - both.keys():
+            of_stem[os.path.splitext(name)[0].casefold()].append(side[name])
 
     def load(name):
-        for folder, found in sides:
-            if len(found.get(name, ())) != 1:
-                raise ValueError(f"{'several pictures' if name in found else 'no picture'} of this name in {folder}")
-        return [files.load(found[name][0]) for _, found in sides]
+        if name in both:
+            return [opened(path) for path in both[name]]
+        for folder, of_stem in zip((predicted, truth), rest, strict=True):
+            if len(of_stem.get(name, ())) != 1:
+                raise ValueError(f"{'several pictures' if name in of_stem else 'no picture'} of this name in {folder}")
+        return [opened(of_stem[name][0]) for of_stem in rest]
 
-    return sorted({name for _, found in sides for name in found}), load
+    return sorted({*both, *rest[0], *rest[1]}), load, left_out, remarks
 
 
 def _data(options):
@@ -190,20 +245,20 @@ def _data(options):
 
     folder = sets.prepare(options.source, role=options.role)
     counts = {name: sets.describe(folder)[name] for name in sets.SPLITS}
-    rejects = [f"{name}: {reason}" for name, reason in sets.rejects(folder)]
+    rejects = sets.rejects(folder)
     parts = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"{sum(counts.values())} pictures ({parts}), {len(rejects)} rejected")
     print(files.in_one_line(str(folder)))
-    _report("rejected", rejects)
+    _report(rejects)
     return 1 if rejects else 0
 
 
-def _report(what, reasons):
-    """Says of each file why it was left out, the first ten at most."""
-    for reason in reasons[:10]:
-        _say(f"{what} {reason}")
-    if len(reasons) > 10:
-        _say(f"and {len(reasons) - 10} more")
+def _report(those, *, what="left out"):
+    """Says in one line what was left out and why, or what was remarked, if anything was: [(name, reason)]."""
+    from colorlib.data import listing
+
+    if those:
+        _say(listing.in_short(those, what=what))
 
 
 def _import_keras_quietly():

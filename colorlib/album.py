@@ -12,43 +12,77 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from colorlib import colorize
-from colorlib.data import files, sets
+from colorlib.data import files, listing
 
 RECORD = ".colorlib.jsonl"
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
 _PLACES = 3  # for pictures in work: while one is colored, others are read and written
 _PER_PLACE = 16_000_000  # pixels: a picture takes more than one place, and is alone from twice as many on
 _SHORT_SIDE = 1080  # pixels, at most, of either picture in a comparison
+FILM = "film: only still pictures are read"
+# What becomes a JPEG: what cameras and phones write.
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo", ".heic", ".heif", ".hif")
 _OF_ONE_NAME = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EINVAL)  # other errors of a disk would come again
 
 
-def pictures_of(path, out):
-    """The pictures that a path means: [(path, path below `out` without its suffix)]. Raises ImageError for none."""
+class Source(NamedTuple):
+    """A picture to color: its file, its path below the folder of results, without suffix, and its page, from 0."""
+
+    path: Path
+    name: Path
+    page: int = 0
+
+
+def pictures_of(path, out, *, all_pages=False):
+    """The pictures that a path means: a list of `Source`, and what is left out of them, [(name, reason)].
+
+    Raises ImageError for a path that is none of a file or a folder with pictures.
+    """
     if path.is_file():
-        return [(path, Path(path.stem))]
+        return _of_pages(path, Path(path.stem), all_pages)
     if out.resolve() == path.resolve():
         raise ValueError(f"--out {out} is the folder that is read; name another")
-    return [(each, Path(name)) for name, found in below(path, out).items() for each in found]
+    found, left_out = below(path, out)
+    sources = []
+    for name, each in found:
+        some, pages = _of_pages(each, Path(name).with_suffix(""), all_pages)
+        sources += some
+        left_out += pages
+    return sources, left_out
+
+
+def _of_pages(path, name, all_pages):
+    """A file as a `Source`, or one for each of its pages; and the pages that are left out."""
+    pages = 1
+    with contextlib.suppress(files.ImageError, MemoryError):  # coloring it will report why
+        pages = files.count_pages(path)
+    if all_pages and pages > 1:
+        return [Source(path, name.with_name(f"{name.name}-page-{page + 1}"), page) for page in range(pages)], []
+    left_out = further_pages(f"{name}{path.suffix}", pages)
+    return [Source(path, name)], [(of, "pages: --all-pages colors them too") for of in left_out]
+
+
+def further_pages(name, pages):
+    """The pages after the first of a file, in words: a list of one name, or an empty one."""
+    return [] if pages == 1 else [f"{name} page 2"] if pages == 2 else [f"{name} pages 2 to {pages}"]
 
 
 def below(folder, other):
-    """{path below a folder, without suffix: its pictures}, sorted; none of `other`, where that lies in the folder.
+    """The pictures below a folder, [(name, path)], and what is left out, [(name, reason)], both sorted by name.
 
-    Raises ImageError where there are none.
+    None of `other`, where that lies in the folder. Raises ImageError where there are no pictures.
     """
-    left_out = other.resolve() if folder.resolve() in other.resolve().parents else None
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if sets.is_picture(str(name)) and path.is_file() and left_out not in path.resolve().parents:
-            found.setdefault(name.with_suffix("").as_posix(), []).append(path)
-    if not found:
-        raise files.ImageError(str(folder), "no such file, or no picture in this folder")
-    return found
+    found = listing.walk(folder, without=other)
+    left_out = sorted(found.left_out + [(name, FILM) for name, _ in found.films])
+    if not found.pictures:
+        why = listing.in_short(left_out) if left_out else "no picture in this folder"
+        raise files.ImageError(str(folder), why if folder.is_dir() else "no such file or folder")
+    return found.pictures, left_out
 
 
 def digest(content):
@@ -92,21 +126,23 @@ class Album:
         files.remove_parts(folder, {str(each.get("file")) for known in self.entries.values() for each in known})
 
     def plan(self, sources, *, suffix=None, compare=False):
-        """What is left to make of pictures [(path, path below the folder, without suffix)].
+        """What is left to make of a list of `Source`.
 
-        [(path, [(asked, file, is_comparison), ...])]: `file` is the path asked for, or a numbered one if that is taken.
-        Without a suffix, a JPEG becomes a JPEG and all else PNG.
+        [(source, [(asked, file, is_comparison), ...])]: `file` is the path asked for, or a numbered one if that is
+        taken. Without a suffix, what a camera writes becomes a JPEG and all else PNG.
         """
-        jobs, taken = [], {_place(source) for source, _ in sources}
-        for source, name in dict.fromkeys(sources):
-            own = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe") else ".png"
+        jobs, taken, origins = [], {_place(source.path) for source in sources}, {}
+        for source in dict.fromkeys(sources):
+            name, own = source.name, ".jpg" if source.path.suffix.lower() in _JPEG else ".png"
             asked = {name.with_name(name.name + (suffix or own)): False}
             if compare:
                 asked[name.with_name(f"{name.name}-compare.jpg")] = True
             origin = {}
             if any(str(each) in self.entries for each in asked):
                 with contextlib.suppress(files.ImageError):  # which coloring it will report
-                    origin = self._origin(source, files.read(source))
+                    if source.path not in origins:  # the pages of a file have one
+                        origins = {source.path: self._origin(source.path, files.read(source.path))}
+                    origin = origins[source.path]
             todo = [each for each in asked if self.overwrite or not self._is_done(each, origin)]
             if todo:
                 jobs.append((source, [(each, self._free(each, origin, taken), asked[each]) for each in todo]))
@@ -125,15 +161,16 @@ class Album:
             if stopped:
                 return "skipped", ""
             try:
-                data = files.read(source)
-                with room.place(1 + files.count_pixels(data, str(source)) // _PER_PLACE):
-                    photograph, origin = files.open_photograph(data, str(source)), self._origin(source, data)
+                path, _, page = source
+                data = files.read(path)
+                with room.place(1 + files.count_pixels(data, str(path)) // _PER_PLACE):
+                    photograph, origin = files.open_photograph(data, str(path), page=page), self._origin(path, data)
                     del data  # which may be as large as the pixels
-                    return self._color(source, photograph, origin, targets, model, coloring, recolor)
+                    return self._color(path, photograph, origin, targets, model, coloring, recolor)
             except files.ImageError as error:
                 return "skipped", str(error)
             except MemoryError:
-                return "skipped", f"{source}: too large for this computer's memory"
+                return "skipped", f"{source.path}: too large for this computer's memory"
             except OSError as error:
                 if error.errno not in _OF_ONE_NAME:
                     stopped.append(error)
@@ -148,13 +185,15 @@ class Album:
     def _color(self, source, photograph, origin, targets, model, coloring, recolor):
         if not recolor and not colorize.is_toned_or_grey(photograph.pixels):
             return "in color already", ""
+        if colorize.is_page(photograph.pixels):
+            photograph.remarks.append("looks like a page of writing, and is colored as if it were a photograph")
         before = _small(photograph) if any(is_comparison for *_, is_comparison in targets) else None
         with coloring:  # one at a time: it uses all cores by itself
             photograph.pixels = colorize.colorize(model, photograph.pixels)
         for asked, file, is_comparison in targets:
             made = np.concatenate([before, _small(photograph)], axis=1) if is_comparison else photograph
             self._write(asked, file, files.encode(made, file.suffix, self.folder / file), origin)
-        return "colored", f"{source} without {photograph.lost}" if photograph.lost else ""
+        return "colored", "; ".join(photograph.remarks)
 
     def _write(self, asked, file, content, origin):
         """Writes a file. The record owns it before it is there, so that a kill in between does no harm."""

@@ -204,3 +204,12 @@ def nearest_bin(ab):
     """The index of the nearest of the 261 bins for ab in Lab units, a NumPy array (..., 2) -> int32 (...)."""
     cell = np.rint((np.clip(ab, -128, 128) + 128) * 2).astype(np.int32)
     return bin_lattice()[cell[..., 0], cell[..., 1], 0]
+
+
+def is_toned_or_grey(lab):
+    """Whether Lab pixels (..., 3) are those of a grey or toned picture: in 95 % of them a* and b* follow from L*."""
+    lab = np.float64(lab).reshape(-1, 3)
+    powers = np.vander(lab[:, 0] / 50 - 1, 6)
+    tone, *_ = np.linalg.lstsq(powers, lab[:, 1:], rcond=None)
+    away, chroma = (np.linalg.norm(ab, axis=1) for ab in (lab[:, 1:] - powers @ tone, lab[:, 1:]))
+    return bool(np.quantile(away, 0.95) < 2.5 + 0.15 * chroma.mean())

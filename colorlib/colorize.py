@@ -113,12 +113,20 @@ def colorize(model, picture, *, size=SHORT_SIDE):
 
 
 def is_toned_or_grey(picture):
-    """Whether a picture, uint8 or uint16 (H, W, 3), is grey or toned: in 95 % of it a* and b* follow from L*."""
-    lab = np.float64(color.lab_of(_shrunk(picture, 64)).reshape(-1, 3))
-    powers = np.vander(lab[:, 0] / 50 - 1, 6)
-    tone, *_ = np.linalg.lstsq(powers, lab[:, 1:], rcond=None)
-    away, chroma = (np.linalg.norm(ab, axis=1) for ab in (lab[:, 1:] - powers @ tone, lab[:, 1:]))
-    return bool(np.quantile(away, 0.95) < 2.5 + 0.15 * chroma.mean())
+    """Whether a picture, uint8 or uint16 (H, W, 3), is grey or toned: see `color.is_toned_or_grey`."""
+    return color.is_toned_or_grey(color.lab_of(_shrunk(picture, 64)))
+
+
+def is_page(picture):
+    """Whether a picture, uint8 or uint16 (H, W, 3), is a page of writing: many small dark marks on even paper."""
+    grey = np.uint8(np.rint(2.55 * color.lab_of(_shrunk(picture, 512))[..., 0]))
+    # What is written is gone where every spot is as light as the lightest around; uneven light stays.
+    paper = cv2.blur(cv2.dilate(grey, np.ones((25, 25), np.uint8)), (51, 51)).astype(int)
+    marks = paper - grey > 50
+    count, _, found, _ = cv2.connectedComponentsWithStats(marks.astype(np.uint8))
+    largest = found[1:, cv2.CC_STAT_AREA].max(initial=0) / grey.size
+    is_plain = np.mean(paper - grey < 30) > 0.6 and np.median(paper) > 130
+    return bool(is_plain and count > 100 and largest < 0.012 and 0.03 < marks.mean() < 0.3)
 
 
 def _shrunk(picture, short_side):

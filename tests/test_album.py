@@ -409,7 +409,7 @@ def test_a_picture_keeps_what_belongs_to_it(tmp_path):
         assert run("scan.tif", "--format", kind) == 0
         name = f"out/scan{suffix}"
         made = files.open_photograph(files.read(name), name)
-        assert made.pixels.dtype == (np.uint16 if kind in ("png", "tiff") else np.uint8) and not made.lost
+        assert made.pixels.dtype == (np.uint16 if kind in ("png", "tiff") else np.uint8) and not made.remarks
         if kind in ("png", "tiff"):
             assert_array_equal(made.pixels[..., 1], np.rot90(scan, -1))
         with Image.open(name) as image:
@@ -425,7 +425,7 @@ def test_what_is_lost_is_said(tmp_path, capsys, monkeypatch):
     pixels = np.repeat(np.arange(12 * 16, dtype=np.uint16).reshape(12, 16, 1) * 300, 3, axis=-1)
     files.write("deep.png", files.encode(files.Photograph(pixels), ".png"))
     assert run("deep.png") == 0
-    assert says(capsys)[1].startswith("colorlib: colored deep.png without its lower 8 of 16 bits")
+    assert says(capsys)[1].startswith("colorlib: 1 colored with a remark: 1 x without its lower 8 of 16 bits")
 
 
 def test_compare_writes_before_and_after_and_owns_it(tmp_path, capsys):
@@ -454,7 +454,7 @@ def test_pictures_in_color_already_are_left_alone_unless_asked(tmp_path, capsys)
         files.save(np.random.default_rng(number).integers(0, 256, (12, 16, 3), dtype=np.uint8), f"album/c{number}.png")
     assert run("album") == 0
     out, error = says(capsys)
-    assert error == "colorlib: 3 pictures are in color already, skipped: --recolor colors them anew\n"
+    assert error.startswith("colorlib: 3 left out: 3 x in color already: --recolor colors them anew (album/c0.png, ")
     assert out.startswith("1 colored, 0 done already, 3 in color already, 0 skipped")
     assert sorted(contents()) == ["a.png"]
     assert run("album", "--recolor") == 0
@@ -468,7 +468,9 @@ def test_pictures_are_read_and_written_while_one_is_colored(tmp_path, monkeypatc
     photographs(tmp_path / "album", "a.png", "b.png", "c.png", "d.png")
     opened, coloring = [], []
     real = files.open_photograph
-    monkeypatch.setattr(files, "open_photograph", lambda data, name: opened.append(name) or real(data, name))
+    monkeypatch.setattr(
+        files, "open_photograph", lambda data, name, **page: opened.append(name) or real(data, name, **page)
+    )
 
     def waits(model, picture):
         coloring.append(1)

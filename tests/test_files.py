@@ -110,9 +110,10 @@ def test_alpha_under_a_color_profile_is_laid_over_white(picture):
     [b"no profile at all", swapped_profile()[:200], swapped_profile().replace(b"RGB ", b"CMYK")],
     ids=["text", "cut", "for CMYK"],
 )
-def test_a_profile_that_cannot_be_applied_is_refused(picture, data):
-    with pytest.raises(files.ImageError, match=r"^holiday\.png: its ICC profile .*save it as sRGB"):
-        files.load(encoded(picture, icc_profile=data), name="holiday.png")
+def test_a_profile_that_cannot_be_applied_is_set_aside(picture, data):
+    photograph = files.open_photograph(encoded(picture, icc_profile=data), "holiday.png")
+    assert_array_equal(photograph.pixels, picture)
+    assert len(photograph.remarks) == 1 and photograph.remarks[0].startswith("without its color profile, which ")
 
 
 def test_16_bits_are_scaled_not_clipped(picture, luma):
@@ -170,7 +171,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path):
     for name, reason in [
         ("empty.jpg", "is empty"),
         ("text.jpg", "not a picture"),
-        ("program.jpg", "not a picture"),  # Pillow would run it
+        ("program.jpg", "no picture, but a document"),  # Pillow would run it
         ("gone.jpg", "no such file"),
         (".", "directory"),
     ]:
@@ -289,7 +290,7 @@ def test_each_format_keeps_what_it_can(picture, deep, suffix, bits, with_alpha):
     source = opened(encoded(picture, "JPEG", exif=notes(), dpi=(300, 600)))
     kept = opened(files.encode(files.Photograph(pixels, alpha, source.exif, (600, 300)), suffix))
     exact, layered = suffix in (".png", ".tif"), suffix != ".jpg" and with_alpha
-    assert kept.pixels.dtype == (pixels.dtype if exact else np.uint8) and not kept.lost
+    assert kept.pixels.dtype == (pixels.dtype if exact else np.uint8) and not kept.remarks
     if exact:
         assert_array_equal(kept.pixels, pixels)
     elif not with_alpha:
@@ -357,7 +358,7 @@ def test_16_bits_are_read_upright_or_said_to_be_lost(picture, deep):
     assert_array_equal(photograph.pixels, deep)
     photograph = opened(files.encode(lying, ".png"))
     assert_array_equal(photograph.pixels, deep >> 8)
-    assert "lower 8 of 16 bits" in photograph.lost
+    assert "lower 8 of 16 bits" in photograph.remarks[0]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -392,7 +393,7 @@ def test_color_of_16_bits_is_kept_in_srgb_alone(picture, deep):
     assert_array_equal(opened(with_profile(png, srgb)).pixels, deep)
     swapped = opened(with_profile(png, swapped_profile()))
     assert_allclose(swapped.pixels.astype(int), picture[..., [1, 0, 2]], atol=1)
-    assert swapped.pixels.dtype == np.uint8 and "lower 8 of 16 bits" in swapped.lost
+    assert swapped.pixels.dtype == np.uint8 and "lower 8 of 16 bits" in swapped.remarks[0]
 
 
 def test_what_is_wholly_transparent_is_white(picture, deep):
@@ -426,7 +427,7 @@ def test_notes_that_cannot_be_written_are_said_to_be_lost(picture, monkeypatch):
 
     monkeypatch.setattr(files, "_notes", fails)
     photograph = opened(encoded(picture, exif=notes()))
-    assert photograph.lost == "its EXIF data, which are damaged" and not photograph.exif
+    assert photograph.remarks == ["without its EXIF data, which are damaged"] and not photograph.exif
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

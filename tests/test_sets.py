@@ -99,7 +99,7 @@ def test_the_manifest_says_what_is_there(tmp_path):
     folder = prepare(write_folder(tmp_path / "my-set", content | phone), tmp_path)
     found = by_source(folder)
     assert [(found[name]["width"], found[name]["height"]) for name in content] == [("512", "256"), ("30", "20")]
-    assert (set(found), sets.rejects(folder)) == (set(content), [])
+    assert (set(found), sets.rejects(folder)) == (set(content), [("small.mov", sets.FILM_BESIDE)])
     for name, row in found.items():
         assert row["group"] == hashlib.sha256(content[name]).hexdigest()
         assert row["split"] == sets.split_of(row["group"])
@@ -343,14 +343,14 @@ def test_a_file_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch, cap
 def test_a_picture_too_large_for_the_memory_is_rejected_alone_and_tried_again(tmp_path, monkeypatch, kind):
     make = {"folder": write_folder, "tar": write_tar, "zip": write_zip}[kind]
     source = make(tmp_path / f"a.{kind}", PICTURES)
-    real, is_short = files.load, True
+    real, is_short = files.open_photograph, True
 
-    def load(content, name):
+    def opens(content, name, **options):
         if is_short and name == "set/007.jpg":
             raise MemoryError
-        return real(content, name)
+        return real(content, name, **options)
 
-    monkeypatch.setattr(files, "load", load)
+    monkeypatch.setattr(files, "open_photograph", opens)
     folder = prepare(source, tmp_path)
     assert sets.rejects(folder) == [("set/007.jpg", "too large for this computer's memory")]
     with monkeypatch.context() as patch:
@@ -440,19 +440,19 @@ def test_what_is_behind_the_end_of_a_tar_counts_as_well(tmp_path, monkeypatch):
 def test_no_more_is_in_work_than_there_is_room_for(tmp_path, monkeypatch):
     monkeypatch.setattr(sets, "MAX_PIXELS", 3 * 20 * 30)
     monkeypatch.setattr(os, "cpu_count", lambda: 32)
-    real, lock, now, most = files.load, threading.Lock(), [0], [0]
+    real, lock, now, most = files.open_photograph, threading.Lock(), [0], [0]
 
-    def load(content, name):
+    def opens(content, name, **options):
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
         time.sleep(0.005)
-        picture = real(content, name)
+        picture = real(content, name, **options)
         with lock:
             now[0] -= 1
         return picture
 
-    monkeypatch.setattr(files, "load", load)
+    monkeypatch.setattr(files, "open_photograph", opens)
     assert len(rows(prepare(write_tar(tmp_path / "a.tar", PICTURES), tmp_path))) == len(PICTURES)
     assert most[0] == 3
 

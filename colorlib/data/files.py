@@ -25,14 +25,20 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 from tqdm import tqdm
 
+from colorlib.data import depth, listing
+
 # Only formats of photographs: Pillow also knows some that run other programs (EPS) or are no pictures at all.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
-EXTENSIONS = frozenset(".jpg .jpeg .jpe .png .webp .avif .tif .tiff .gif .bmp .ppm .pgm .pbm .jp2".split())
+_WITH_DEPTH = ("PNG", "TIFF", "PPM", "JPEG2000")  # formats of 16-bit color
+_WITH_PAGES = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")  # the second picture of a JPEG is a preview or a depth map
+_MAX_PAGES = 10_000
+_BEFORE_PIXELS = 2**18  # bytes, of a PNG, in which it says whether it is an animation
 TIMEOUT = 30  # seconds for a server to answer, then for each piece of a download
 # Lets 100-megapixel cameras and large scans through (450 MB as 8-bit RGB) and stops decompression bombs.
 MAX_PIXELS = 150_000_000
 MAX_PIXELS_OF_A_BYTE = 20_000  # the emptiest page packs to a tenth of that, a bomb to hundreds of times
 _LARGE = 10_000_000  # pixels: before such a picture is decoded, it is asked whether there is memory
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with a file is told here
 warnings.filterwarnings("ignore", module=r"PIL\.")  # on bombs below that, and on EXIF data that it can read in part
 
 _SAVE_OPTIONS = {
@@ -42,8 +48,12 @@ _SAVE_OPTIONS = {
     "TIFF": {"compression": "tiff_lzw"},
     "BMP": {},
 }
+_BAD_EXIF = "without its EXIF data, which are damaged"
 _WITH_ALPHA, _WITH_16_BITS = ("PNG", "WEBP", "TIFF"), ("PNG", "TIFF")
 _PHOTOMETRIC, _ORIENTATION, _EXIF, _GPS = 262, 274, 34665, 34853  # tags of TIFF and EXIF
+# Of TIFF: 1 is a preview; bits; the largest value; 2 is plane by plane; 2 is signed, 3 is float; pages within; RAW
+_SUBFILE, _BITS, _MOST, _PLANES, _FORMAT, _FURTHER, _DNG = 254, 258, 281, 284, 339, 330, 50706
+_GAMMA = 1 / 2.2, 0.02  # of a PNG's pixels, and how far it may be off: so are those of sRGB
 # EXIF tags of the photograph: title, camera, date, author, rights, Windows's fields. All others, and these of the
 # camera's part (color space, size), are of its file and do not fit the new one.
 _ABOUT_PHOTOGRAPH = {269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, *range(40091, 40096)}
@@ -76,54 +86,115 @@ class Photograph:
     alpha: np.ndarray | None = None  # (H, W) of the same dtype; 0 is transparent
     exif: Image.Exif | None = None  # notes on the photograph: none on its file, no preview
     dpi: tuple | None = None  # pixels an inch, across and down
-    lost: str = ""  # what could not be kept, in words
+    pages: int = 1  # or frames, of the file; previews are none
+    remarks: list = dataclasses.field(default_factory=list)  # on what could not be kept, or had to be guessed
 
 
 def load(path_or_bytes, name=None):
     """Reads a picture of any kind as upright sRGB: uint8 (H, W, 3), 0-255.
 
-    The EXIF orientation is applied and an ICC profile converted to sRGB (relative colorimetric). Transparency is
-    laid over white. Integer grey of more than 8 bits is scaled from 0-65535; float grey from 0-1, or from 0-255
-    where a value exceeds 2. Color of 16 bits keeps its high byte. Of several frames or pages the first counts.
-    Damage that still decodes to full size cannot be told from a picture, and loads.
+    The EXIF orientation is applied and an ICC profile converted to sRGB (relative colorimetric). A profile or EXIF data
+    that cannot be used are set aside (`open_photograph` tells). Transparency is laid over white.
+    Integer grey of more than 8 bits is scaled by its number of bits; float grey from 0-1, 0-255 or 0-65535, by its
+    largest value. Of several frames or pages the first counts. Damage that still decodes to full size cannot be told
+    from a picture, and loads.
 
     Raises `ImageError`, naming the file (or `name`) and the reason: missing, empty, no picture, truncated, more
-    than `MAX_PIXELS` pixels, a color profile that cannot be applied, or values without a known scale.
+    than `MAX_PIXELS` pixels, or values without a known scale.
     """
     name = name or ("picture" if isinstance(path_or_bytes, bytes) else str(path_or_bytes))
-    with _opened(path_or_bytes if isinstance(path_or_bytes, bytes) else read(path_or_bytes, name), name) as image:
-        _decode(image)
-        color, alpha = _color_and_alpha(image)
-        return _array(_over_white(color, alpha) if alpha else color)
+    data = path_or_bytes if isinstance(path_or_bytes, bytes) else read(path_or_bytes, name)
+    return flat(open_photograph(data, name, is_deep=False))
 
 
-def open_photograph(data, name):
+def flat(photograph):
+    """The pixels of a `Photograph` of 8 bits over white."""
+    if photograph.alpha is None:
+        return photograph.pixels
+    return np.asarray(_over_white(Image.fromarray(photograph.pixels), Image.fromarray(photograph.alpha)))
+
+
+def open_photograph(data, name, *, page=0, is_deep=True):
     """Reads a file's bytes as `load` does, with what belongs to the picture: a `Photograph`. Raises `ImageError`.
 
-    Transparency stays apart; what is wholly transparent is white. 16 bits are kept: of grey, and of color where OpenCV
-    finds the same picture in 16 bits, so not where a color profile changes it.
+    Transparency stays apart; what is wholly transparent is white. 16 bits are kept where `is_deep`: of grey, and of
+    color where OpenCV finds the same picture in 16 bits, so not where a color profile changes it. `page` is one of
+    those that `count_pages` counts, from 0.
     """
-    with _opened(data, name) as image:
-        is_deep, exif = _is_deep(image), image.getexif()
-        sideways = exif.get(_ORIENTATION, 1) in (5, 6, 7, 8)  # Pillow forgets both in decoding
-        _decode(image)
-        dpi = tuple(map(float, image.info.get("dpi", ())))[:: -1 if sideways else 1]
-        photograph = Photograph(None, dpi=dpi if len(dpi) == 2 and all(1 < each < 2**16 for each in dpi) else None)
-        try:
-            photograph.exif = _notes(exif, photograph.dpi)
-        except _DAMAGE:
-            photograph.lost = "its EXIF data, which are damaged"
-        if image.mode.startswith(("I", "F")):
-            photograph.pixels = _grey_to_srgb(_grey(image), image.info.get("icc_profile"))
+
+    def work(data):
+        with _opened(data, name, page) as image:
+            photograph = (_odd if isinstance(image, depth.OddTiff) else _photograph)(image, data, is_deep)
+            photograph.pages = len(image.pages)
             return photograph
-        color, alpha = _color_and_alpha(image)
-        photograph.pixels, photograph.alpha = _array(color), alpha and np.array(alpha)
-    if is_deep and not _deepen(photograph, data):
-        photograph.lost = "its lower 8 of 16 bits; save it as sRGB, upright, to keep them"
+
+    photograph, is_bare = _or_bare(work, data)
+    if is_bare:
+        photograph.remarks.append("without what its file says beside the pixels, which is damaged")
+    if not is_deep and photograph.pixels.dtype == np.uint16:
+        photograph.pixels = depth.to_8_bits(photograph.pixels)
+        photograph.alpha = None if photograph.alpha is None else depth.to_8_bits(photograph.alpha)
+    if photograph.alpha is not None and not photograph.alpha.any():
+        photograph.alpha = None
+        photograph.remarks.append("without its transparency, which would hide all of it")
     if photograph.alpha is not None:
         white = np.iinfo(photograph.pixels.dtype).max
         np.copyto(photograph.pixels, white, where=(photograph.alpha == 0)[..., None])
     return photograph
+
+
+def _odd(image, data, is_deep):
+    """The photograph in an odd TIFF file."""
+    photograph, exif = Photograph(None), Image.Exif()
+    photograph.pixels, photograph.alpha = image.decoded(photograph.remarks)
+    try:
+        exif.load(b"Exif\0\0" + data)  # EXIF data are a TIFF file
+        photograph.exif = _notes(exif, None)
+    except _DAMAGE:
+        photograph.remarks.append(_BAD_EXIF)
+    return photograph
+
+
+def _photograph(image, data, is_deep):
+    """The photograph in Pillow's image of a file's bytes."""
+    photograph, has_16_bits = Photograph(None), _has_16_bits(image)
+    exif = _exif(image, photograph.remarks)
+    orientation = exif.get(_ORIENTATION, 1)  # Pillow forgets it in decoding
+    _decode(image)
+    with contextlib.suppress(*_DAMAGE):
+        dpi = tuple(map(float, image.info.get("dpi", ())))[:: -1 if orientation in (5, 6, 7, 8) else 1]
+        photograph.dpi = dpi if len(dpi) == 2 and all(1 < each < 2**16 for each in dpi) else None
+    try:
+        photograph.exif = _notes(exif, photograph.dpi)
+    except _DAMAGE:
+        photograph.remarks.append(_BAD_EXIF)
+    if image.mode.startswith(("I", "F")):
+        photograph.pixels = _grey_to_srgb(_grey(image, photograph.remarks), image.info, photograph.remarks)
+        return photograph
+    deep, is_dark = None, image.format in _WITH_DEPTH and image.mode in ("RGB", "RGBA") and _brightest(image) < 64
+    if is_dark or (has_16_bits and is_deep):
+        deep = _deep(data)
+    if is_dark and deep is not None:
+        image = _brightened(image, deep, orientation, photograph.remarks)
+    color, alpha = _color_and_alpha(image, photograph.remarks)
+    photograph.pixels, photograph.alpha = _array(color), alpha and np.array(alpha)
+    if has_16_bits and is_deep and not _deepen(photograph, deep):
+        photograph.remarks.append("without its lower 8 of 16 bits; save it as sRGB, upright, to keep them")
+    return photograph
+
+
+def _brightest(image):
+    """The largest value of the color of a loaded image of mode RGB or RGBA."""
+    return max(high for _, high in image.getextrema()[:3])
+
+
+def _exif(image, remarks):
+    """The EXIF data of an image that is not decoded yet, read before decoding; none where they are damaged."""
+    try:
+        return image.getexif()
+    except _DAMAGE:
+        remarks.append(_BAD_EXIF)
+        return Image.Exif()
 
 
 def progress(*arguments, **options):
@@ -161,8 +232,84 @@ class Room:
 
 def count_pixels(data, name):
     """Counts a picture's pixels by its header alone; from a file's bytes. Raises `ImageError`."""
-    with _opened(data, name) as image:
-        return image.width * image.height
+
+    def work(data):
+        with _opened(data, name) as image:
+            return image.width * image.height
+
+    return _or_bare(work, data)[0]
+
+
+def _or_bare(work, data):
+    """What `work` makes of a file's bytes, and False; or of its bare pixels, and True, if the whole cannot be used."""
+    try:
+        return work(data), False
+    except ImageError as error:
+        bare = {"PNG": _bare_png, "JPEG": _bare_jpeg}.get(listing.what_is(data.lstrip(b"\r\n")), lambda _: None)(data)
+        if bare is None or bare == data:
+            raise
+        try:
+            return work(bare), True
+        except ImageError:
+            raise error from None
+
+
+def _bare_png(data):
+    """A PNG file's bytes with the chunks alone that make its pixels; None where these are cut."""
+    kept, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
+            kept.append(data[at : at + 12 + length])
+        at += 12 + length
+        if kind == b"IEND":
+            return b"".join(kept)
+    return None
+
+
+def _bare_jpeg(data):
+    """A JPEG file's bytes without notes, profiles and what stands before it; None where its header is cut."""
+    at = data.find(b"\xff\xd8\xff") + 2
+    kept = [b"\xff\xd8"]
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        kind, length = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])[0]
+        if kind == 0xDA:  # from here on there are pixels
+            return b"".join([*kept, data[at:]])
+        is_of_the_colors = kind == 0xEE and length >= 14  # Adobe's, which tells how they are stored
+        if not (0xE0 <= kind <= 0xEF or kind == 0xFE) or is_of_the_colors:
+            kept.append(data[at : at + 2 + length])
+        at += 2 + length
+    return None
+
+
+def count_pages(path):
+    """Counts the pages or frames of a picture file: 1 for most. Previews are none. Raises `ImageError`."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(_BEFORE_PIXELS)
+    except OSError as error:
+        raise ImageError(str(path), (error.strerror or str(error)).lower()) from error
+    what = listing.what_is(start)
+    if what not in ("TIFF", "GIF", "WebP", "AVIF", "HEIC") and not (what == "PNG" and b"acTL" in start):
+        return 1
+    with _opened(read(path), str(path)) as image:
+        return len(image.pages)
+
+
+def _pages(image):
+    """The places of the pages or frames in an image, each a number to `seek`."""
+    count = getattr(image, "n_frames", 1) if image.format in _WITH_PAGES else 1
+    if image.format != "TIFF":
+        first = image.tell() if image.format == "HEIF" else 0  # which picture of several is the one to show
+        return [first, *(place for place in range(count) if place != first)]
+    found = []
+    for place in range(min(count, _MAX_PAGES)):
+        image.seek(place)
+        if _DNG in image.tag_v2 or (image.tag_v2.get(_SUBFILE, 0) & 1 and _FURTHER in image.tag_v2):
+            raise ValueError(listing.why_not("RAW"))  # its pages are previews
+        if not image.tag_v2.get(_SUBFILE, 0) & 1:
+            found.append(place)
+    return found or [0]
 
 
 def read(path, name=None):
@@ -174,41 +321,86 @@ def read(path, name=None):
 
 
 @contextlib.contextmanager
-def _opened(data, name):
-    """Gives a file's Pillow image, not decoded. What proves to be wrong with it in the block becomes an ImageError."""
+def _opened(data, name, page=0):
+    """Gives a file's Pillow image, not decoded, or an `depth.OddTiff`.
+
+    What proves to be wrong with it in the block becomes an ImageError.
+    """
     if not data:
         raise ImageError(name, "the file is empty")
+    what = listing.what_is(data)
+    if what == "HEIC" and not listing.reads_heic():
+        raise ImageError(name, listing.why_not("HEIC"))
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with _image(data, what, page) as image:
             if (pixels := image.width * image.height) > MAX_PIXELS:
                 raise ImageError(name, f"{pixels:,} pixels are more than the {MAX_PIXELS:,} allowed")
             if pixels > MAX_PIXELS_OF_A_BYTE * len(data):
                 raise ImageError(name, f"{pixels:,} pixels in {len(data):,} bytes are no photograph")
             if pixels > _LARGE:
-                bytes_of_a_pixel = 30 if _is_deep(image) else 16  # at most, while it is decoded
+                bytes_of_a_pixel = 30 if _has_16_bits(image) else 16  # at most, while it is decoded
                 check_memory(bytes_of_a_pixel * pixels, f"{name}: {pixels:,} pixels", "close other programs")
             yield image
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        reason = f"not a picture, or cut off in its header (known: {', '.join(FORMATS)})"
-        raise ImageError(name, reason) from error
+        raise ImageError(name, _why_unknown(what)) from error
     except _DAMAGE as error:
         raise ImageError(name, str(error) or type(error).__name__) from error
 
 
-def _is_deep(image):
+def _image(data, what, page):
+    """Opens a file's bytes, which begin as `what`, at a page."""
+    formats = FORMATS
+    if what == "HEIC":
+        import pi_heif  # LGPL, so it is an extra of one's own choice
+
+        pi_heif.register_heif_opener()
+        formats = ("HEIF",)
+    try:
+        image = Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError:
+        if what == "TIFF":
+            return depth.OddTiff(data, page)
+        raise
+    image.pages = _pages(image)
+    if getattr(image, "n_frames", 1) > 1:
+        image.seek(image.pages[page])
+    if image.format == "TIFF":
+        bits, is_float = image.tag_v2.get(_BITS, (1,)), image.tag_v2.get(_FORMAT, (1,))[0] == 3
+        is_signed = image.tag_v2.get(_FORMAT, (1,))[0] == 2
+        is_by_planes = len(bits) > 1 and max(bits) > 8 and image.tag_v2.get(_PLANES, 1) == 2
+        if is_by_planes or is_signed or (max(bits) == 32 and not is_float):
+            return depth.OddTiff(data, page)
+    return image
+
+
+def _why_unknown(what):
+    """Why no picture was found in a file that begins as `what`."""
+    if what in listing.READ:
+        return (
+            f"{'an' if what == 'AVIF' else 'a'} {what} file that is cut off, damaged, or of a rare kind; {depth.ANEW}"
+        )
+    if what == "HEIC":
+        return f"a HEIC file that is cut off or damaged; {depth.ANEW}"
+    if what:
+        return f"no picture, but {'an' if what[0] in 'aeiouA' else 'a'} {what}: {listing.REMEDIES[what]}"
+    return f"not a picture, or cut off in its header (known: {', '.join(FORMATS)})"
+
+
+def _has_16_bits(image):
     """Whether an image that is not decoded yet has more than 8 bits."""
     return ";16" in str(image.tile) or image.mode.startswith(("I", "F"))
 
 
 def _decode(image):
-    """Decodes an image and turns it upright."""
+    """Decodes an image, whose EXIF data are read, and turns it upright."""
     image.load()
-    image.getexif()  # reads it; without its bytes, exif_transpose does not write it anew, which may fail
+    # Without their bytes, exif_transpose does not write them anew, which may fail.
     for place in ("exif", "Raw profile type exif"):
         image.info.pop(place, None)
-    ImageOps.exif_transpose(image, in_place=True)
+    with contextlib.suppress(*_DAMAGE):  # damaged, they say nothing of where up is
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _notes(exif, dpi):
@@ -234,84 +426,109 @@ def _array(image):
     return array
 
 
-def _color_and_alpha(image):
+def _color_and_alpha(image, remarks):
     """A loaded Pillow image of any mode as sRGB, mode RGB, and its transparency, mode L, or None."""
     if image.has_transparency_data and image.mode in ("P", "PA", "RGB", "RGBA", "RGBa", "L", "LA", "La", "1"):
         layered = image.convert("RGBA")
         color = layered.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGB")
-        color = _to_srgb(color.convert("L") if color.mode == "LA" else color, image.info.get("icc_profile"))
+        color = _to_srgb(color.convert("L") if color.mode == "LA" else color, image.info, remarks)
         return color, layered.getchannel("A")
-    if image.mode.startswith(("I", "F")):
-        color = Image.fromarray(np.rint(_grey(image) / 257).astype(np.uint8))
-    elif image.mode in ("P", "PA", "YCbCr", "HSV", "RGBA", "RGBa", "RGBX"):
+    if image.mode in ("P", "PA", "YCbCr", "HSV", "RGBA", "RGBa", "RGBX"):
         color = image.convert("RGB")
     else:
         color = image.convert("L") if image.mode == "1" else image
-    return _to_srgb(color, image.info.get("icc_profile")), None
+    return _to_srgb(color, image.info, remarks), None
 
 
 def _over_white(color, alpha):
     return Image.composite(color, Image.new("RGB", color.size, "white"), alpha)
 
 
-def _grey(image):
-    """Scales 16-bit, 32-bit and float grey to uint16 (H, W); Pillow's own conversion clips them at 255."""
+def _grey(image, remarks):
+    """Scales grey of 9 to 32 bits and float grey to uint16 (H, W); Pillow's own conversion clips them at 255."""
     values = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        # "White is zero": Pillow turns only 8 bits and fewer around.
-        inverted = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0
-        return (65535 - values if inverted else values).astype(np.uint16)
     low, high = values.min(), values.max()
-    # Up to 2, not 1: sharpening leaves a little overshoot, and a 0-255 picture that dark is black anyway.
-    white = 65535.0 if image.mode != "F" else 1.0 if high <= 2 else 255.0
-    if not (np.isfinite(low) and np.isfinite(high)) or high > max(white, 2) or low < -1:
-        raise ValueError(f"grey values from {low:g} to {high:g} have no known scale (0-1, 0-255 or 0-65535)")
-    scaled = values.astype(np.float32)
-    np.clip(scaled, 0, white, out=scaled)
-    scaled *= np.float32(65535 / white)
-    return np.rint(scaled, out=scaled).astype(np.uint16)
+    tags = image.tag_v2 if image.format == "TIFF" else {}
+    if image.mode == "F":
+        white = depth.white_of_floats(low, high, remarks)
+    elif low < 0 or high > 65535:
+        raise ValueError(f"grey values from {low} to {high} have no known scale (0-1, 0-255 or 0-65535)")
+    else:
+        bits = tags.get(_BITS, (16,))[0] if image.mode.startswith("I;16") else 16
+        white = depth.white(int(high), 2**bits - 1, tags.get(_MOST, (0,))[0], remarks)
+    grey = depth.stretched(values, white)
+    # "White is zero": Pillow turns only 8 bits and fewer around.
+    return 65535 - grey if tags.get(_PHOTOMETRIC) == 0 else grey
 
 
-def _grey_to_srgb(grey, profile):
-    """Grey under its profile, uint16 (H, W), as sRGB (H, W, 3), a view."""
-    if profile:  # Little CMS gives 8 bits: lines between every fifth of its values are smooth again
-        steps = np.arange(0, 256, 5, dtype=np.uint8)
-        curve = _array(_to_srgb(Image.fromarray(steps[None]), profile))[0, :, 1]
+def _grey_to_srgb(grey, info, remarks):
+    """Grey under its profile or gamma, uint16 (H, W), as sRGB (H, W, 3), a view."""
+    steps = np.arange(0, 256, 5, dtype=np.uint8)  # Little CMS gives 8 bits: lines between every fifth are smooth again
+    curve = _array(_to_srgb(Image.fromarray(steps[None]), info, remarks))[0, :, 1]
+    if (curve != steps).any():
         grey = np.interp(grey, steps * 257.0, curve * 257.0).astype(np.uint16)
     return np.broadcast_to(grey[..., None], (*grey.shape, 3))
 
 
-def _deepen(photograph, data):
-    """Puts 16 bits in the place of a photograph's 8, if OpenCV finds the same picture in them; returns whether."""
+def _deep(data):
+    """A file's color in 16 bits, uint16 (H, W, 3 or 4), as it is stored: not upright, under its profile; or None."""
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    shape = (*photograph.pixels.shape[:2], 3 if photograph.alpha is None else 4)
-    if found is None or found.dtype != np.uint16 or found[..., : shape[2]].shape != shape:
+    if found is None or found.dtype != np.uint16 or found.shape[2:] not in ((3,), (4,)):
+        return None
+    return found[..., [2, 1, 0, 3][: found.shape[2]]]
+
+
+def _brightened(image, deep, orientation, remarks):
+    """An 8-bit image in the place of one whose 16 bits were never stretched, so that Pillow made it dark, or itself."""
+    white = depth.white(int(deep[..., :3].max()), 65535, 0, remarks)
+    if white == 65535:
+        return image
+    alpha = deep[..., 3:] if deep[..., 3:].max(initial=0) > white else depth.stretched(deep[..., 3:], white)
+    color = depth.to_8_bits(np.dstack([depth.stretched(deep[..., :3], white), alpha]))
+    brighter = Image.fromarray(np.ascontiguousarray(depth.upright(color, orientation)))
+    brighter.info = image.info
+    return brighter
+
+
+def _deepen(photograph, deep):
+    """Puts 16 bits in the place of a photograph's 8, if they show the same picture; returns whether."""
+    channels = 3 if photograph.alpha is None else 4
+    if deep is None or deep[..., :channels].shape != (*photograph.pixels.shape[:2], channels):
         return False
-    for row, seen in zip(found, photograph.pixels, strict=True):
-        if np.abs((row[:, 2::-1] >> 8) - seen.astype(int)).max() > 2:
+    for row, seen in zip(deep, photograph.pixels, strict=True):
+        if np.abs((row[:, :3] >> 8) - seen.astype(int)).max() > 2:
             return False
-    photograph.pixels = found[..., 2::-1]
-    photograph.alpha = None if photograph.alpha is None else found[..., 3]
+    photograph.pixels = deep[..., :3]
+    photograph.alpha = None if photograph.alpha is None else deep[..., 3]
     return True
 
 
-def _to_srgb(image, profile):
-    """Converts an image by its ICC profile (bytes or None) to sRGB; raises ValueError if that fails."""
+def _to_srgb(image, info, remarks):
+    """Converts an image of mode L, RGB, CMYK or LAB by its ICC profile, or a PNG's gamma, to sRGB."""
+    profile = info.get("icc_profile")
     if not profile and image.mode != "LAB":
-        return image if image.mode == "RGB" else image.convert("RGB")
+        gamma, color = info.get("gamma"), image if image.mode == "RGB" else image.convert("RGB")
+        if gamma and not 0.1 < gamma < 5:
+            remarks.append(f"without its gamma of {gamma:g}, which cannot be")
+        elif gamma and "srgb" not in info and abs(gamma - _GAMMA[0]) > _GAMMA[1] and image.mode in ("L", "RGB"):
+            linear = (np.arange(256) / 255) ** (1 / gamma)  # PNG specification, 13.13
+            srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+            color = color.point(3 * np.rint(255 * srgb).astype(int).tolist())
+        return color
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile) if profile else ImageCms.createProfile("LAB"))
         space = source.profile.xcolor_space.strip()
         if image.mode == "L" and space == "RGB":  # grey pixels saved under a color profile: R = G = B
             image = image.convert("RGB")
         if _PROFILE_MODES.get(space) != image.mode:
-            raise ValueError(f"its ICC profile is for {space}, its pixels are {image.mode}; save it as sRGB")
+            raise ValueError(f"is for {space}, while its pixels are {image.mode}")
         srgb, intent = ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC
         black = ImageCms.Flags.BLACKPOINTCOMPENSATION
         return ImageCms.profileToProfile(image, source, srgb, renderingIntent=intent, outputMode="RGB", flags=black)
-    except (ImageCms.PyCMSError, OSError) as error:
-        # A guess would give colors nobody saw, so the file is refused rather than read without its profile.
-        raise ValueError(f"its ICC profile cannot be applied ({error}); save it as sRGB") from error
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+        why = str(error) if isinstance(error, ValueError) else f"cannot be applied ({error})"
+        remarks.append(f"without its color profile, which {why}")
+        return image.convert("RGB")
 
 
 def save(array, path):

@@ -7,7 +7,8 @@ picture passes `files.load` once, each video of a folder of videos `video.frames
                             manifest.csv     file, group, split, width, height, source; sorted by file
                             rejects.csv      what cannot be used: source, reason; sorted by source
                             hashes.npy       what each picture of the manifest looks like, in 512 bits
-                            pictures.csv     size and checksum of each picture: file, bytes, crc32
+                            pictures.csv     file, bytes, crc32 of each picture; toned: whether it lacks colors of
+                                             its own; remark: what had to be set aside
                             set.json         number of pictures, checksums of these four, and which files may be
                                              readable another time; written last
 
@@ -36,7 +37,9 @@ import itertools
 import json
 import lzma
 import os
+import posixpath
 import shutil
+import stat
 import sys
 import tarfile
 import zipfile
@@ -48,7 +51,8 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from colorlib.data import files
+from colorlib import color
+from colorlib.data import files, listing
 
 # Painted from a seed, any number; Oxford 102 Flowers, 345 MB to download; CelebA, to be downloaded by hand.
 NAMES = ("scenes", "flowers", "celeba")
@@ -66,14 +70,17 @@ SHORT_SIDE = 256
 MIN_SIDE = 16  # what is smaller holds nothing to learn from once enlarged
 MAX_BYTES = 2**28  # of one picture file, and of all that are in work: an archive may promise to unpack to anything
 MAX_PIXELS = 150_000_000  # of all pictures that are decoded at a time
+MAX_LINKS = 8  # that lead to one another, in an archive
 MAX_HEADER = 2**20  # bytes of one member's names and notes in a tar archive, which tarfile reads at once
 MAX_UNPACKED = 2**32, 100  # bytes of an archive in all, or so many times its own
+FILM_BESIDE = "film beside pictures: a folder of films alone is read frame by frame"
+FILM_PACKED = "film in an archive: unpack it"
+MANY = 0.02  # of a set's pictures without color: so many are told
 SCENES = 2000  # pictures of "scenes" where no limit is given
 SCENES_A_WORKER = 300  # below that, painting them takes no longer than a process takes to start
 ARCHIVES = (".tar", ".zip", ".tar.gz", ".tgz")
-VIDEOS = frozenset(".mp4 .m4v .mov .mkv .webm .avi".split())
 _COLUMNS = ("file", "group", "split", "width", "height", "source")
-_FORMAT = 2  # part of every key; raise it when the stored pictures or the manifest change
+_FORMAT = 3  # part of every key; raise it when the stored pictures or the manifest change
 # Of archives and their members: cut off, wrong checksum, encrypted (RuntimeError), packed by an unknown method.
 _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError,
@@ -101,16 +108,23 @@ def prepare(source, *, role, limit=None, folder=Path("data/processed")):
 
     Whole or not at all; a set that is not whole any more is built again, and so is one where a file can be read now
     that could not be read then. Raises SourceError for a source that is unknown, missing, unreadable or without a
-    usable picture, a download that fails, and a disk that fills up.
+    usable picture, a download that fails, and a disk that fills up. What speaks against the set, it says on stderr.
     """
+    made = _prepared(source, role, limit, Path(folder))
+    for concern in concerns(made):
+        print(f"{made}: {concern}", file=sys.stderr)
+    return made
+
+
+def _prepared(source, role, limit, folder):
     if role not in ROLES:
         raise SourceError(f"role {role!r} is none of {', '.join(ROLES)}")
     if limit is not None and limit < 1:
         raise SourceError(f"a limit of {limit} pictures leaves nothing of {source}")
-    folder, (sets, _, name) = Path(folder), str(source).rpartition("::")
+    sets, _, name = str(source).rpartition("::")
     if sets:
         return _prepare_beside_others(sets, name, limit, folder)
-    label, identity, entries = locate(source, role, limit, folder.parent / "raw")
+    label, identity, entries = locate(source, role, limit, folder.parent / "raw", without=folder)
     made = folder / f"{label}-{_key(identity, limit)}"
     return _made(made, source, _build, entries, is_due=lambda: _can_be_read_now(made, entries))
 
@@ -128,7 +142,7 @@ def sources_in(sets):
     for end in ("", *ARCHIVES):  # a folder counts before an archive of its name
         for path in sorted(Path(sets).expanduser().glob(f"[!.]*{end}")):
             inside = (file.relative_to(path).as_posix() for file in path.rglob("*"))
-            if path.is_file() if end else any(is_picture(name, files.EXTENSIONS | VIDEOS) for name in inside):
+            if path.is_file() if end else any(_is_taken(name) for name in inside):
                 found.setdefault(path.name.removesuffix(end), path)
     return {name: found[name] for name in (*ROLES, *sorted(found)) if name in found}
 
@@ -164,6 +178,29 @@ def describe(folder):
 def rejects(folder):
     """Lists what a prepared folder could not take: [(source, reason)], sorted. Raises SourceError as `paths`."""
     return [(row["source"], row["reason"]) for row in _rows(folder, "rejects.csv")]
+
+
+def concerns(folder):
+    """What speaks against a prepared folder as a set to learn color from: sentences, each with its remedy."""
+    rows = _rows(folder, "manifest.csv")
+    about = {row["file"]: row for row in _rows(Path(folder, "pictures").resolve().parent, "pictures.csv")}
+    found, splits = [], collections.Counter(row["split"] for row in rows)
+    toned = [row["source"] for row in rows if about[row["file"]]["toned"] == "True"]
+    if len(toned) > MANY * len(rows):
+        some = ", ".join(toned[:3]) + (", ..." if len(toned) > 3 else "")
+        are = "picture is" if len(toned) == 1 else "pictures are"
+        found.append(
+            f"{len(toned)} {are} grey or of one tint ({some}): a colorizer learns grey from them, leave them out"
+        )
+    group, most = collections.Counter(row["group"] for row in rows).most_common(1)[0]
+    if most > max(1, len(rows) / 2):
+        of = f"{most} of {len(rows)} pictures are of one film or speaker, or look alike ({group[:16]})"
+        found.append(f"{of}, so they stay in one split: add others")
+    if empty := [split for split in SPLITS if not splits[split]]:
+        of = f"with {len(rows)} pictures, chance left no {' and no '.join(empty)} pictures"
+        found.append(f"{of}: training and scoring need all three, and from 100 pictures on none is likely to be empty")
+    remarks = [(row["source"], about[row["file"]]["remark"]) for row in rows if about[row["file"]]["remark"]]
+    return found + ([listing.in_short(remarks, what="taken with a remark")] if remarks else [])
 
 
 def difference_hash(picture):
@@ -232,7 +269,7 @@ def _made(final, source, fill, *arguments, is_due=lambda: False):
 def _prepare_beside_others(sets, name, limit, folder):
     """Prepares every set of a folder of sets alone, joins look-alikes, and returns the folder of the set `name`."""
     source = in_sets(sets, name)
-    alone = {each: prepare(path, role="varied", folder=folder) for each, path in sources_in(sets).items()}
+    alone = {each: _prepared(path, "varied", None, folder) for each, path in sources_in(sets).items()}
     key = _key([[each, made.name, digest(made)] for each, made in alone.items()])
     final = folder / f"{name}-{key}"
     if not _is_whole(final):
@@ -245,8 +282,12 @@ def _prepare_beside_others(sets, name, limit, folder):
     if limit is None:
         return final
     rows, rejected = _rows(final, "manifest.csv"), _rows(final, "rejects.csv")
-    chosen = [row for _, row in _choose([(row["source"], row) for row in rows + rejected], limit, source)]
+    tried = [row for row in rows + rejected if "@" in row["source"] or listing.kind_of(row["source"]) == "picture"]
+    tried_names = {row["source"] for row in tried}
+    left_out = [row for row in rejected if row["source"] not in tried_names]
+    chosen = [row for _, row in _choose([(row["source"], row) for row in tried], limit, source)]
     rows, rejected = ([row for row in chosen if column in row] for column in ("file", "reason"))
+    rejected += left_out
     return _made(folder / f"{name}-{_key(key, limit)}", source, _link, final, rows, rejected)
 
 
@@ -271,12 +312,17 @@ def _build(target, source, entries):
             for row in pool.map(lambda entry: _store(target, room, *entry), some):
                 cleaned.append(row)
                 progress.update()
-    rejected = sorted((row for row in cleaned if "reason" in row), key=lambda row: row["source"])
+    rejected = [row for row in cleaned if "reason" in row]
     found = {row["file"]: row for row in cleaned if "file" in row}
     if not found:
-        first = "{source}: {reason}".format(**rejected[0])
+        first = "{source}: {reason}".format(**min(rejected, key=lambda row: row["source"]))
         raise SourceError(f"{source}: none of its {len(rejected)} pictures is usable; the first: {first}")
     rows = [found[file] for file in sorted(found)]
+    for row in rows:
+        if (pages := row.pop("pages")) > 1:
+            further = "page 2" if pages == 2 else f"pages 2 to {pages}"
+            rejected.append({"source": f"{row['source']} {further}", "reason": "pages: the first is taken"})
+    rejected.sort(key=lambda row: row["source"])
     hashes = np.stack([row.pop("hash") for row in rows])
     os.sync()  # the pictures, all at once: one by one takes longer than cleaning them
     _write_tables(target, join_alike(rows, hashes), rejected, hashes)
@@ -292,14 +338,15 @@ def _some(entries, count):
 
 
 def _load(name, content, room):
-    """The picture of an entry: decoded, painted, or of a video; reduced. Raises ImageError."""
+    """The picture of an entry: decoded, painted, or of a video; reduced. Also its pages, and remarks on it."""
     if isinstance(content, files.ImageError):
         raise content
     if not isinstance(content, bytes):
-        return files.shrink(content, SHORT_SIDE)
+        return files.shrink(content, SHORT_SIDE), 1, []
     try:
         with room.place(files.count_pixels(content, name)):
-            return files.shrink(files.load(content, name), SHORT_SIDE)
+            photograph = files.open_photograph(content, name, is_deep=False)
+            return files.shrink(files.flat(photograph), SHORT_SIDE), photograph.pages, photograph.remarks
     except MemoryError:
         raise _Passing(name, "too large for this computer's memory") from None
 
@@ -307,7 +354,7 @@ def _load(name, content, room):
 def _store(target, room, name, content, group=None):
     """Cleans and writes one picture: its row of the manifest with its "hash", or its row of the rejects."""
     try:
-        picture = _load(name, content, room)
+        picture, pages, remarks = _load(name, content, room)
         height, width = picture.shape[:2]
         if min(height, width) < MIN_SIDE:
             raise files.ImageError(name, f"{width} x {height} pixels: a side is below {MIN_SIDE}")
@@ -319,6 +366,8 @@ def _store(target, room, name, content, group=None):
     content = files.encode(picture, ".jpg")
     (target / file).write_bytes(content)
     about = {"width": width, "height": height, "bytes": len(content), "crc32": zlib.crc32(content)}
+    about["toned"] = color.is_toned_or_grey(color.lab_of(files.shrink(picture, 64)))
+    about["pages"], about["remark"] = pages, files.in_one_line("; ".join(remarks))
     return {"file": file, "group": group or own, **about, "source": name, "hash": difference_hash(picture)}
 
 
@@ -328,7 +377,10 @@ def _write_tables(target, rows, rejected, hashes=None):
     tables = {"manifest.csv": _csv(_COLUMNS, rows), "rejects.csv": _csv(("source", "reason"), rejected)}
     if hashes is not None:
         np.save(packed := io.BytesIO(), np.packbits(hashes, axis=-1))
-        tables |= {"hashes.npy": packed.getvalue(), "pictures.csv": _csv(("file", "bytes", "crc32"), rows)}
+        tables |= {
+            "hashes.npy": packed.getvalue(),
+            "pictures.csv": _csv(("file", "bytes", "crc32", "toned", "remark"), rows),
+        }
     sums = {}
     for name, content in tables.items():
         files.write(target / name, content)
@@ -395,13 +447,14 @@ def _rows(folder, name):
     return list(csv.DictReader(io.StringIO(_table(folder, name).decode(), newline="")))
 
 
-def locate(source, role, limit, raw):
+def locate(source, role, limit, raw, *, without=None):
     """Finds what a source is without reading its pictures: (label, identity, entries).
 
     The identity, fit for JSON, changes whenever the pictures might. `entries()` returns (count, generator of
     (name, content)), where content is bytes, a uint8 picture, or the ImageError met while reading it; frames of
     videos come as (name, content, speaker), and their count is what the headers promise. `entries(names)` are some.
-    Raises SourceError for a source that is unknown, missing or empty; `entries` also for one that is unreadable.
+    Nothing is taken from the folder `without`. Raises SourceError for a source that is unknown, missing or empty;
+    `entries` also for one that is unreadable.
     """
     if source == "scenes":
         from colorlib.data import scenes  # painters that no other source needs
@@ -419,20 +472,32 @@ def locate(source, role, limit, raw):
     path = path if path.exists() or not beside.exists() else beside
     whole = path.resolve()
     if path.is_dir():
-        found, closed = _walk(path)
-        pictures = [entry for entry in found if is_picture(entry[0])]
-        videos = [entry for entry in found if is_picture(entry[0], VIDEOS)]
-        identity = [str(whole), [(name, size, file.stat().st_mtime_ns) for name, size, file in pictures or videos]]
-        identity += [name for name, *_ in closed]  # nothing where all folders are open
-        if videos and not pictures:
-            return whole.name, identity, lambda only=(): _filmed(videos, limit, path)
-        chosen = _choose(pictures, limit, path) if pictures or not closed else []
+        found = listing.walk(path, without=without)
+        left_out = found.left_out
+        if found.pictures:
+            left_out = left_out + [(name, FILM_BESIDE) for name, _ in found.films]
+        files_of = [(name, file.stat().st_size, file) for name, file in found.pictures or found.films]
+        identity = [str(whole), [(name, size, file.stat().st_mtime_ns) for name, size, file in files_of]]
+        identity += [name for name, _ in left_out]  # nothing where all is taken
+        not_taken = [(name, 0, files.ImageError(name, reason)) for name, reason in left_out]
+        if found.films and not found.pictures:
+            return whole.name, identity, lambda only=(): _filmed(files_of, not_taken, limit, path)
+        chosen = _choose(files_of, limit, path, left_out)
 
         def entries(only=()):
-            some = closed + [entry for entry in chosen if not only or entry[0] in only]
+            some = not_taken + [entry for entry in chosen if not only or entry[0] in only]
             return len(some), _contents(some, functools.partial(open, mode="rb"))
 
         return whole.name, identity, entries
+    what = _what_is(path) if path.is_file() else ""
+    if what in (*listing.READ, "HEIC"):
+        raise SourceError(f"{path}: one picture, a {what}; a set is a folder or an archive of pictures")
+    if what not in ("", "film", "archive"):
+        raise SourceError(f"{path}: {listing.why_not(what)}; a set is a folder or an archive of pictures")
+    if what == "film":
+        film = [(path.name, path.stat().st_size, path)]
+        identity = [str(whole), path.stat().st_size, path.stat().st_mtime_ns]
+        return path.stem, identity, lambda only=(): _filmed(film, [], limit, path)
     if path.is_file():
         identity = [str(whole), path.stat().st_size, path.stat().st_mtime_ns]
         return path.name.split(".")[0], identity, lambda only=(): _archive(path, limit, only)
@@ -444,41 +509,26 @@ def locate(source, role, limit, raw):
     raise SourceError(f"{source}: no such folder or file in {places}, nor a known set ({', '.join(NAMES)}){hint}")
 
 
-def _walk(folder):
-    """The files below a folder, [(name, size, path)], and what may not be looked into, [(name, 0, ImageError)]."""
-    found, closed = [], []
-
-    def note(error):
-        name = Path(error.filename).relative_to(folder).as_posix()
-        closed.append((name, 0, files.ImageError(name, (error.strerror or str(error)).lower())))
-
-    for place, _, names in os.walk(folder, onerror=note):
-        for path in (Path(place, name) for name in names):
-            try:
-                if path.is_file():
-                    found.append((path.relative_to(folder).as_posix(), path.stat().st_size, path))
-            except OSError as error:
-                note(error)
-    return sorted(found), sorted(closed, key=lambda entry: entry[0])
-
-
 def name_hash(name):
     """Hashes a file name, which some file systems allow to be no Unicode: hexadecimal sha256."""
     return hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def is_picture(name, extensions=files.EXTENSIONS):
-    """Tells picture files (or others) by suffix; hidden ones and a Mac's shadow copies (__MACOSX, ._x) are none."""
-    parts = [part for part in name.split("/") if part not in ("", ".", "..")]
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return bool(parts) and not hidden and os.path.splitext(parts[-1])[1].lower() in extensions
+def _what_is(path):
+    with path.open("rb") as file:
+        return listing.what_is(file.read(64))
 
 
-def _choose(entries, limit, where):
+def _is_taken(name):
+    """Whether a name below a folder is that of a picture or a film."""
+    return not listing.is_hidden(name) and listing.kind_of(name) in ("picture", "film")
+
+
+def _choose(entries, limit, where, left_out=()):
     """Keeps at most `limit` of the entries (name, ...), those whose names hash lowest, in their order."""
     if not entries:
-        known = " ".join(sorted(files.EXTENSIONS))
-        raise SourceError(f"{where}: no pictures in it (looked for {known}; in a folder also for videos)")
+        known = listing.in_short(left_out) if left_out else f"looked for {listing.KINDS['picture']}; and for films"
+        raise SourceError(f"{where}: no pictures in it ({known})")
     if limit is None or limit >= len(entries):
         return entries
     highest = sorted(name_hash(entry[0]) for entry in entries)[limit - 1]
@@ -523,17 +573,26 @@ def _archive(path, limit, only=()):
     """Lists an archive's pictures: (count, generator of (name, bytes or ImageError)). Raises SourceError if cut."""
     is_zip = zipfile.is_zipfile(path)
     opened = zipfile.ZipFile if is_zip else functools.partial(tarfile.open, tarinfo=_Member)
-    most, members = max(MAX_UNPACKED[0], MAX_UNPACKED[1] * path.stat().st_size), []
+    most, members, links, left_out = max(MAX_UNPACKED[0], MAX_UNPACKED[1] * path.stat().st_size), [], {}, []
     try:
         with opened(path) as archive:
             for member in archive.infolist() if is_zip else archive:  # a tar archive is unpacked on the way
-                most -= member.file_size if is_zip else member.size
+                name, size = (_slashed(member), member.file_size) if is_zip else (member.name, member.size)
+                most -= size
                 if most < 0:
                     raise SourceError(f"{path}: it unpacks to more than {MAX_UNPACKED[1]} times its size")
-                if is_zip:
-                    members.append((member.filename, member.file_size, member))
-                elif member.isfile():
-                    members.append((member.name, member.size, member))
+                if listing.is_hidden(name) or (member.is_dir() if is_zip else member.isdir()):
+                    continue
+                if target := _link_target(archive, member, is_zip):
+                    links[posixpath.normpath(name)] = name, target
+                elif not is_zip and not member.isfile():
+                    left_out += [(name, "not a file")] if listing.kind_of(name) else []
+                elif listing.kind_of(name):
+                    members.append((name, size, member))
+                else:
+                    with (archive.open if is_zip else archive.extractfile)(member) as file:
+                        reason = listing.why_by_content(name, file.read(64))
+                    left_out += [(name, reason)] if reason else []
             if not is_zip:
                 archive.fileobj.seek(archive.offset)
                 if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile sees nothing amiss
@@ -544,9 +603,23 @@ def _archive(path, limit, only=()):
                         raise SourceError(f"{path}: it unpacks to more than {MAX_UNPACKED[1]} times its size")
     except _DAMAGED as error:
         reason = " ".join(str(error).split())
+        if reason.startswith("file could not be opened") and "a header of" not in reason:  # what each packing says
+            reason = "it is none, or damaged from its beginning on"
         raise SourceError(f"{path}: not a whole .tar, .tar.gz or .zip ({reason})") from error
-    chosen = _choose([member for member in members if is_picture(member[0])], limit, path)
-    chosen = [member for member in chosen if not only or member[0] in only]
+    places = {posixpath.normpath(name): (size, member) for name, size, member in members}
+    for name, target in links.values():
+        if place := places.get(_resolved(target, links)):
+            members.append((name, *place))
+        else:
+            left_out.append((name, "a link to nothing in the archive"))
+    pictures = [entry for entry in members if listing.kind_of(entry[0]) == "picture"]
+    for name, *_ in members:
+        if (kind := listing.kind_of(name)) not in ("picture", ""):
+            left_out.append((name, FILM_PACKED if kind == "film" else listing.why_not(kind)))
+    chosen = [entry for entry in _choose(pictures, limit, path, left_out) if not only or entry[0] in only]
+    if not is_zip:
+        chosen.sort(key=lambda entry: entry[2].offset_data)  # a packed one is read forwards only
+    chosen += [(name, 0, files.ImageError(name, reason)) for name, reason in left_out]
 
     def unpacked():
         with opened(path) as archive:
@@ -555,15 +628,54 @@ def _archive(path, limit, only=()):
     return len(chosen), unpacked()
 
 
-def _filmed(videos, limit, where):
-    """Lists the frames of videos: (count, generator of (name, picture or ImageError, speaker))."""
+def _resolved(name, links):
+    """Where a name in an archive leads through its links, {place: (name, target)}, of files and of folders."""
+    for _ in range(MAX_LINKS):
+        name = posixpath.normpath(name)
+        parts = name.split("/")
+        above = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        link = next((place for place in above if place in links), None)
+        if link is None:
+            break
+        name = links[link][1] + name[len(link) :]
+    return name
+
+
+def _slashed(member):
+    """The name of a zip's member; some programs of Windows write backslashes into it."""
+    return member.filename.replace("\\", "/")
+
+
+def _link_target(archive, member, is_zip):
+    """The name of the member that a link in an archive leads to; None for what is no link."""
+    name = _slashed(member) if is_zip else member.name
+    if is_zip:
+        if not stat.S_ISLNK(member.external_attr >> 16) or member.file_size > MAX_HEADER:
+            return None
+        leads_to = archive.read(member).decode("utf-8", "replace")
+    elif member.islnk():
+        return member.linkname
+    elif member.issym():
+        leads_to = member.linkname
+    else:
+        return None
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), leads_to))
+
+
+def _filmed(videos, not_taken, limit, where):
+    """Lists the frames of videos, and what is not taken: (count, generator of (name, picture or error, speaker))."""
     from colorlib.data import video  # FFmpeg, which no other source needs
 
     promised = []
     for name, _, file in files.progress(videos, desc="reading the headers of videos"):
         promised += [(_moment(name, index * video.EVERY), name, file) for index in range(video.count(file))]
     chosen = _choose(promised, limit, where)
-    return len(chosen), _frames(chosen, video.frames, limit is None)
+
+    def everything():
+        yield from ((name, error, "") for name, _, error in not_taken)
+        yield from _frames(chosen, video.frames, limit is None)
+
+    return len(chosen) + len(not_taken), everything()
 
 
 def _frames(chosen, decode, every_one):

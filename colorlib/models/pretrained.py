@@ -38,7 +38,8 @@ def vgg16_colorizer(image_size, backbone=None, *, filters=256):
     def make_head(_, features):
         doublings = (image_size // features.shape[1]).bit_length() - 1
         if features.shape[1] * 2**doublings != image_size or not 0 <= doublings <= len(widths):
-            raise ValueError(f"a feature map of side {features.shape[1]} cannot be doubled to {image_size} pixels")
+            found = f"a feature map of side {features.shape[1]} cannot be doubled to {image_size} pixels"
+            raise ValueError(f"{found}: image_size must be a power of 2 times that, such as 64 or 128")
         return decoder(features, widths, doubled=range(len(widths) + 1 - doublings, len(widths) + 1))
 
     return _compose(image_size, 1, backbone, make_head, "vgg16_colorizer", sees_lightness=False)
@@ -73,7 +74,8 @@ def resnet50_colorizer(image_size, backbone=None, *, filters=128):
     cut = {"layer": "conv2_block1_out", "weights": None}
     backbone = backbone or backbones.imagenet_backbone("resnet50", image_size=image_size, **cut)
     if backbone.output_shape[1] * 4 != image_size:
-        raise ValueError(f"a feature map of side {backbone.output_shape[1]} is not {image_size} / 4")
+        found = f"a feature map of side {backbone.output_shape[1]} is not {image_size} / 4"
+        raise ValueError(f"{found}: image_size must be a multiple of 4, and the backbone's stride 4")
     network = backbone.get_layer("network")
     network.trainable = True
     for layer in network.layers[:FROZEN]:

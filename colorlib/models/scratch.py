@@ -16,7 +16,11 @@ def lightness_input(image_size, stride, channels=1, name="lightness"):
     Raises ValueError where the size is not a positive multiple of the model's stride.
     """
     if image_size is not None and (image_size <= 0 or image_size % stride):
-        raise ValueError(f"image_size {image_size} is not a positive multiple of {stride}, the model's stride")
+        near = max(stride, image_size - image_size % stride)
+        remedy = f"take {near} or {near + stride}"
+        raise ValueError(
+            f"image_size {image_size} is not a positive multiple of {stride}, the model's stride: {remedy}"
+        )
     return keras.Input((image_size, image_size, channels), name=name)
 
 

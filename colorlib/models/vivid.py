@@ -227,13 +227,36 @@ def _near_grey():
     return keras.initializers.RandomNormal(stddev=0.01)
 
 
+@keras.saving.register_keras_serializable("colorlib")
+class MultipleOf(layers.Layer):
+    """Passes pictures (B, H, W, C) on as they are; ValueError where a side is not a multiple of `stride`."""
+
+    def __init__(self, stride, **options):
+        super().__init__(**options)
+        self.stride = stride
+
+    def get_config(self):
+        """The layer's arguments."""
+        return super().get_config() | {"stride": self.stride}
+
+    def call(self, pictures):
+        """Checks the sides that are known."""
+        sides = [side for side in pictures.shape[1:3] if side is not None]
+        if any(side % self.stride for side in sides):
+            size = " x ".join(map(str, reversed(sides)))
+            raise ValueError(
+                f"{size} pixels: sides must be multiples of {self.stride}; colorize.predict takes any size"
+            )
+        return pictures
+
+
 def small_backbone(image_size, *, widths=(32, 64, 128, 224)):
     """A network to train from scratch: lightness (S, S, 1) to features (S/4, S/4, widths[1]), seen down to stride 16.
 
-    `image_size` None takes any multiple of 16. Raises ValueError for a size that 16 does not divide.
+    `image_size` None takes any multiple of 16. Raises ValueError, if need be when called, for what 16 does not divide.
     """
     inputs = lightness_input(image_size, 16)
-    x = _convolution(inputs, widths[0], strides=2)
+    x = _convolution(inputs if image_size else MultipleOf(16)(inputs), widths[0], strides=2)
     levels = []
     for width in widths[1:]:
         x = _residual(_convolution(x, width, strides=2))

@@ -274,7 +274,7 @@ def one_by_one(names, load):
     """Scores pictures of any sizes: `load(name)` returns the predicted and the true one, 8-bit (H, W, 3).
 
     Returns the per-picture scores indexed by name, {"ab_wasserstein", "constant_sign_agreement"} of the whole set, and
-    a text for each name that loading or scoring could not take. Raises ValueError where none is left.
+    (name, reason) for each that loading or scoring could not take. Raises ValueError where none is left.
     """
     rows, clouds, larger, skipped = {}, [0, 0], [], []
     for name in files.progress(names, desc="scoring", unit="picture", leave=False):
@@ -282,13 +282,13 @@ def one_by_one(names, load):
             pair = [picture[None] for picture in load(name)]
             rows[name] = per_picture(*pair)
         except ValueError as error:
-            skipped.append(f"{name}: {error}")
+            skipped.append((getattr(error, "name", name), getattr(error, "reason", str(error))))
             continue
         lab = [color.lab_of(pictures) for pictures in pair]
         clouds = [cloud + _cloud(of[..., 1:]) for cloud, of in zip(clouds, lab, strict=True)]
         larger.append(_b_larger(lab[1]).mean())
     if not rows:
-        raise ValueError(f"none of {len(skipped)} pictures can be scored; the first: {skipped[0]}")
+        raise ValueError(f"none of {len(skipped)} pictures can be scored; the first: {': '.join(skipped[0])}")
     agreement = float(max(np.mean(larger), 1 - np.mean(larger)))
     frame = pd.concat(rows.values(), ignore_index=True).set_index(pd.Index(rows, name="name"))
     return frame, {"ab_wasserstein": _cloud_distance(*clouds), "constant_sign_agreement": agreement}, skipped
