@@ -262,24 +262,17 @@ def _report(those, *, what="left out"):
 
 
 def _import_keras_quietly():
-    """Imports Keras without the greetings of TensorFlow, and without what both load along for other uses.
+    """Imports Keras without greetings, and without what it and TensorFlow load along for other uses.
 
-    TensorFlow writes to file descriptor 2 while it is imported, before any of its settings apply. Only this process,
-    which colors pictures and ends, does without DataFrames: that saves 230 MB and 2 seconds.
+    Only this process, which colors pictures and ends, does without DataFrames: that saves 230 MB and 2 seconds.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # from then on: not even that there is no GPU
     hidden = {"sklearn", "pandas", "matplotlib", "IPython"} - sys.modules.keys()
     if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
         hidden |= {"jax"} - sys.modules.keys()
     sys.modules.update(dict.fromkeys(hidden))  # None stands for a package that is not installed
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
     try:
-        import keras  # noqa: F401
+        colorlib.import_keras()
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
         for name in hidden:
             del sys.modules[name]
 

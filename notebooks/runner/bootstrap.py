@@ -29,11 +29,14 @@ if "google.colab" in sys.modules and not (here / "colorlib").is_dir():
     os.chdir("checkout")
     print("Colab forgets this folder when the runtime ends: download what you want to keep.")
 os.environ.setdefault("COLORLIB_STARTED_IN", str(here))  # your own pictures are found beside the notebook
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no greetings of TensorFlow
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # nor a call home of Albumentations
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else Albumentations calls home
 here = pathlib.Path.cwd()
 os.chdir(next((folder for folder in (here, *here.parents) if (folder / "colorlib").is_dir()), here))
-sys.path.insert(0, os.getcwd())"""
+sys.path.insert(0, os.getcwd())
+
+import colorlib
+
+colorlib.import_keras()  # here, for TensorFlow greets at length"""
 
 
 def address(root):
