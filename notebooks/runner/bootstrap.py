@@ -32,11 +32,7 @@ os.environ.setdefault("COLORLIB_STARTED_IN", str(here))  # your own pictures are
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else Albumentations calls home
 here = pathlib.Path.cwd()
 os.chdir(next((folder for folder in (here, *here.parents) if (folder / "colorlib").is_dir()), here))
-sys.path.insert(0, os.getcwd())
-
-import colorlib
-
-colorlib.import_keras()  # here, for TensorFlow greets at length"""
+sys.path.insert(0, os.getcwd())"""
 
 
 def address(root):
