@@ -10,7 +10,7 @@ import pathlib
 
 __version__ = "0.2.0"
 
-# Else TensorFlow greets at length; it reads this when it is first imported, if that is not before this package.
+# So that TensorFlow, if it is imported after this package, says only what is wrong.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _FOLDER = pathlib.Path(__file__).parent
@@ -23,8 +23,21 @@ def _submodules():
     return modules | packages
 
 
+def import_keras():
+    """Imports Keras without the greetings of TensorFlow, which writes them to file descriptor 2 whatever is set."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        importlib.import_module("keras")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def load(path=None):
     """Loads a colorizer, the shipped one by default: see `colorlib.colorize.load`."""
+    import_keras()
     return importlib.import_module(f"{__name__}.colorize").load(path)
 
 
