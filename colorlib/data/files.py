@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 from tqdm import tqdm
 
+from colorlib.color import linear_to_rgb
 from colorlib.data import depth, listing
 
 # Only formats of photographs: Pillow also knows some that run other programs (EPS) or are no pictures at all.
@@ -503,14 +504,14 @@ def _to_srgb(image, info, remarks):
     """Converts an image of mode L, RGB, CMYK or LAB by its ICC profile, or a PNG's gamma, to sRGB."""
     profile = info.get("icc_profile")
     if not profile and image.mode != "LAB":
-        gamma, color = info.get("gamma"), image if image.mode == "RGB" else image.convert("RGB")
+        gamma, converted = info.get("gamma"), image if image.mode == "RGB" else image.convert("RGB")
         if gamma and not 0.1 < gamma < 5:
             remarks.append(f"without its gamma of {gamma:g}, which cannot be")
         elif gamma and "srgb" not in info and abs(gamma - _GAMMA[0]) > _GAMMA[1] and image.mode in ("L", "RGB"):
             linear = (np.arange(256) / 255) ** (1 / gamma)  # PNG specification, 13.13
-            srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-            color = color.point(3 * np.rint(255 * srgb).astype(int).tolist())
-        return color
+            levels = np.rint(255 * linear_to_rgb(linear)).astype(int).tolist()
+            converted = converted.point(3 * levels)
+        return converted
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile) if profile else ImageCms.createProfile("LAB"))
         space = source.profile.xcolor_space.strip()
