@@ -121,12 +121,12 @@ def _colorize(options):
 
     if not options.out.is_dir():
         if os.path.lexists(options.out):
-            raise ValueError(
-                f"--out {options.out} is {'a file' if options.out.exists() else 'a link to nothing'}; name a folder"
-            )
+            what = "a file" if options.out.exists() else "a link to nothing"
+            raise ValueError(f"--out {options.out} is {what}; name a folder")
         if listing.kind_of(options.out.name):
             raise ValueError(f"--out {options.out} would be a folder of this name; name one for the results")
-    sources, left_out, in_color, remarks, count = [], [], [], [], collections.Counter()
+    sources, count = [], collections.Counter()
+    left_out, in_color, remarks = [], [], []  # (name, reason) each
     for path in options.files:
         try:
             found, rest = album.pictures_of(path, options.out, all_pages=options.all_pages)
@@ -185,12 +185,12 @@ def _evaluate(options):
 
 
 def _pairs(predicted, truth):
-    """What two folders, or two files, have in common: names, a function that loads the two pictures of one, what is
-    left out of the folders, and a list that takes the remarks on what is loaded.
+    """What two folders, or two files, have in common: (names, load, left_out, remarks).
 
-    Names go together if they are equal, else if they are without their suffixes and whatever their case; composed and
-    decomposed letters are the same. The function raises ValueError where one lacks its counterpart, has several, or
-    cannot be read.
+    `load(name)` returns the two pictures of a name; `left_out` is what is not read of the folders, [(name, reason)];
+    `remarks`, a list like it, fills while pictures are loaded. Names go together if they are equal, else if they are
+    without their suffixes and whatever their case; composed and decomposed letters are the same. `load` raises
+    ValueError where one lacks its counterpart, has several, or cannot be read.
     """
     from colorlib import album
     from colorlib.data import files
@@ -224,20 +224,20 @@ def _pairs(predicted, truth):
         sides.append(side)
         left_out += [(str(folder / name), reason) for name, reason in rest]
     both = {name: (sides[0][name], sides[1][name]) for name in sides[0].keys() & sides[1].keys()}
-    rest = [collections.defaultdict(list), collections.defaultdict(list)]
-    for side, of_stem in zip(sides, rest, strict=True):
+    by_stem = [collections.defaultdict(list), collections.defaultdict(list)]
+    for side, of_stem in zip(sides, by_stem, strict=True):
         for name in side.keys() - both.keys():
             of_stem[os.path.splitext(name)[0].casefold()].append(side[name])
 
     def load(name):
         if name in both:
             return [opened(path) for path in both[name]]
-        for folder, of_stem in zip((predicted, truth), rest, strict=True):
+        for folder, of_stem in zip((predicted, truth), by_stem, strict=True):
             if len(of_stem.get(name, ())) != 1:
                 raise ValueError(f"{'several pictures' if name in of_stem else 'no picture'} of this name in {folder}")
-        return [opened(of_stem[name][0]) for of_stem in rest]
+        return [opened(of_stem[name][0]) for of_stem in by_stem]
 
-    return sorted({*both, *rest[0], *rest[1]}), load, left_out, remarks
+    return sorted({*both, *by_stem[0], *by_stem[1]}), load, left_out, remarks
 
 
 def _data(options):

@@ -81,8 +81,12 @@ def _linear_to_lab(xp, linear, matrix=_TO_LAB, black=_OFFSET):
 
 def lab_to_rgb(lab):
     """Converts CIELAB to sRGB, not clipped: outside [0, 1] where the color is outside the gamut. Shape kept."""
-    xp = _namespace(lab)
-    linear = _lab_to_linear(xp, lab)
+    return linear_to_rgb(_lab_to_linear(_namespace(lab), lab))
+
+
+def linear_to_rgb(linear):
+    """Converts linear light, in which sRGB's white is 1, to sRGB (IEC 61966-2-1). Shape kept."""
+    xp = _namespace(linear)
     above = xp.maximum(linear, 0.0031308)
     return 1.055 * _power(xp, above, 1 / 2.4) - 0.055 + 12.92 * (linear - above)
 

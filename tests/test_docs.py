@@ -45,6 +45,15 @@ def test_what_the_originals_show_is_in_a_section_of_its_notebook():
         assert set(re.findall(r"\*(.+?)\*(?:, |$)", sections)) <= headings
 
 
+def test_the_tests_that_the_docs_name_are_there():
+    rows = re.findall(
+        r"^\|.*\| (`\w+`(?:, `\w+`)*) \|$", (docs.ROOT / "docs" / "reliability.md").read_text(), re.MULTILINE
+    )
+    tests = (docs.ROOT / "tests" / "test_nothing_silent.py").read_text()
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert len(named) > 15 and not [name for name in named if f"def test_{name}" not in tests]
+
+
 # The shipped colorizer, from rows
 
 

@@ -6,10 +6,17 @@ takes the guess; where no guess is safe, ValueError says so.
 
 import io
 import logging
+import struct
+import zlib
 
 import numpy as np
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+# What readers raise on damaged data, found by feeding them damaged files.
+DAMAGE = (
+    OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, ArithmeticError, AssertionError,
+    RuntimeError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
 ANEW = "save it anew as PNG or JPEG"
 _RARE = "a TIFF file that is of a rare kind"
 
@@ -79,9 +86,10 @@ class OddTiff:
             self.file = tifffile.TiffFile(io.BytesIO(data))
             self.pages = [each for each in self.file.pages if not each.subfiletype & 1]
             self.page = self.pages[page]
-        except Exception as error:  # there is no telling what damaged data do to it
+        except DAMAGE as error:
             raise UnidentifiedImageError from error
-        self.width, self.height, self.mode, self.tile = self.page.imagewidth, self.page.imagelength, "F", ()
+        self.width, self.height = self.page.imagewidth, self.page.imagelength
+        self.mode, self.tile = "F", ()  # as Pillow says of its own images: more than 8 bits
 
     def __enter__(self):
         return self
@@ -124,7 +132,7 @@ class OddTiff:
     def _values(self, kind):
         try:
             return self.page.asarray()
-        except Exception as error:
+        except DAMAGE as error:
             if "imagecodecs" in str(error):
                 kind = f"{kind}, packed by {self.page.compression!s}"
             raise ValueError(f"{_RARE} ({kind}) or damaged; {ANEW}") from error

@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 from tqdm import tqdm
 
+from colorlib.color import linear_to_rgb
 from colorlib.data import depth, listing
 
 # Only formats of photographs: Pillow also knows some that run other programs (EPS) or are no pictures at all.
@@ -59,11 +60,7 @@ _GAMMA = 1 / 2.2, 0.02  # of a PNG's pixels, and how far it may be off: so are t
 _ABOUT_PHOTOGRAPH = {269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, *range(40091, 40096)}
 _ABOUT_FILE = range(40961, 40966)
 _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}
-# What Pillow's readers raise on damaged data, found by feeding them damaged files.
-_DAMAGE = (
-    OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, OverflowError, RuntimeError,
-    struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
+_DAMAGE = depth.DAMAGE
 
 
 class ImageError(ValueError):
@@ -245,7 +242,11 @@ def _or_bare(work, data):
     try:
         return work(data), False
     except ImageError as error:
-        bare = {"PNG": _bare_png, "JPEG": _bare_jpeg}.get(listing.what_is(data.lstrip(b"\r\n")), lambda _: None)(data)
+        what, bare = listing.what_is(data.lstrip(b"\r\n")), None
+        if what == "PNG":
+            bare = _bare_png(data)
+        elif what == "JPEG":
+            bare = _bare_jpeg(data)
         if bare is None or bare == data:
             raise
         try:
@@ -322,7 +323,7 @@ def read(path, name=None):
 
 @contextlib.contextmanager
 def _opened(data, name, page=0):
-    """Gives a file's Pillow image, not decoded, or an `depth.OddTiff`.
+    """Gives a file's Pillow image, not decoded, or a `depth.OddTiff`.
 
     What proves to be wrong with it in the block becomes an ImageError.
     """
@@ -367,8 +368,8 @@ def _image(data, what, page):
     if getattr(image, "n_frames", 1) > 1:
         image.seek(image.pages[page])
     if image.format == "TIFF":
-        bits, is_float = image.tag_v2.get(_BITS, (1,)), image.tag_v2.get(_FORMAT, (1,))[0] == 3
-        is_signed = image.tag_v2.get(_FORMAT, (1,))[0] == 2
+        bits = image.tag_v2.get(_BITS, (1,))
+        is_signed, is_float = (image.tag_v2.get(_FORMAT, (1,))[0] == kind for kind in (2, 3))
         is_by_planes = len(bits) > 1 and max(bits) > 8 and image.tag_v2.get(_PLANES, 1) == 2
         if is_by_planes or is_signed or (max(bits) == 32 and not is_float):
             return depth.OddTiff(data, page)
@@ -377,14 +378,10 @@ def _image(data, what, page):
 
 def _why_unknown(what):
     """Why no picture was found in a file that begins as `what`."""
-    if what in listing.READ:
-        return (
-            f"{'an' if what == 'AVIF' else 'a'} {what} file that is cut off, damaged, or of a rare kind; {depth.ANEW}"
-        )
-    if what == "HEIC":
-        return f"a HEIC file that is cut off or damaged; {depth.ANEW}"
+    if what in (*listing.READ, "HEIC"):
+        return f"{listing.with_article(what)} file that is cut off, damaged, or of a rare kind; {depth.ANEW}"
     if what:
-        return f"no picture, but {'an' if what[0] in 'aeiouA' else 'a'} {what}: {listing.REMEDIES[what]}"
+        return f"no picture, but {listing.with_article(what)}: {listing.REMEDIES[what]}"
     return f"not a picture, or cut off in its header (known: {', '.join(FORMATS)})"
 
 
@@ -507,14 +504,14 @@ def _to_srgb(image, info, remarks):
     """Converts an image of mode L, RGB, CMYK or LAB by its ICC profile, or a PNG's gamma, to sRGB."""
     profile = info.get("icc_profile")
     if not profile and image.mode != "LAB":
-        gamma, color = info.get("gamma"), image if image.mode == "RGB" else image.convert("RGB")
+        gamma, converted = info.get("gamma"), image if image.mode == "RGB" else image.convert("RGB")
         if gamma and not 0.1 < gamma < 5:
             remarks.append(f"without its gamma of {gamma:g}, which cannot be")
         elif gamma and "srgb" not in info and abs(gamma - _GAMMA[0]) > _GAMMA[1] and image.mode in ("L", "RGB"):
             linear = (np.arange(256) / 255) ** (1 / gamma)  # PNG specification, 13.13
-            srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-            color = color.point(3 * np.rint(255 * srgb).astype(int).tolist())
-        return color
+            levels = np.rint(255 * linear_to_rgb(linear)).astype(int).tolist()
+            converted = converted.point(3 * levels)
+        return converted
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile) if profile else ImageCms.createProfile("LAB"))
         space = source.profile.xcolor_space.strip()

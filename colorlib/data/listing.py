@@ -42,30 +42,30 @@ REMEDIES = {
     "archive": "unpack it",
     "web page": "open it and save the picture itself",
 }
-# How files begin: at which byte, with what, and what they are then.
+# How files begin: what they are then, from which byte on, and with what. The first that fits counts.
 _BEGINNINGS = (
-    (0, b"\xff\xd8\xff", "JPEG"),
-    (0, b"\x89PNG", "PNG"),
-    *((0, start, "GIF") for start in (b"GIF87a", b"GIF89a")),
-    *((0, start, "RAW") for start in (b"FUJIFILM", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"\0MRM", b"FOVb")),
-    *((0, start, "TIFF") for start in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
-    *((8, start, kind) for start, kind in ((b"WEBP", "WebP"), (b"AVI ", "film"))),
-    *((4, b"ftyp" + brand, "AVIF") for brand in (b"avif", b"avis")),
-    *((4, b"ftyp" + brand, "HEIC") for brand in (b"hei", b"hev", b"mif1", b"msf1", b"MiHE")),
-    *((4, start, kind) for start, kind in ((b"ftypcrx", "RAW"), (b"ftyp", "film"), (b"jP  ", "JPEG 2000"))),
-    *((0, start, "film") for start in (b"\x1aE\xdf\xa3",)),
-    *((0, start, "film of a rarer kind") for start in (b"FLV", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"0&\xb2u", b"OggS")),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    *((0, start, "JPEG XL") for start in (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
-    *((0, start, "Photoshop or GIMP file") for start in (b"8BPS", b"gimp xcf")),
-    *((0, start, "document") for start in (b"%PDF", b"%!PS", b"AT&TFORM", b"\xd0\xcf\x11\xe0")),
-    *((0, start, "archive") for start in (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"Rar!", b"\xfd7zXZ")),
-    *((0, start, "web page") for start in (b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML")),
-    *((0, start, "drawing") for start in (b"<svg", b"<?xml")),
-    *(
-        (0, start, "picture of another kind")
-        for start in (b"\x76\x2f\x31\x01", b"#?RADIANCE", b"DDS ", b"qoif", b"SIMPLE")
-    ),
+    ("JPEG", 0, (b"\xff\xd8\xff",)),
+    ("PNG", 0, (b"\x89PNG",)),
+    ("GIF", 0, (b"GIF87a", b"GIF89a")),
+    ("RAW", 0, (b"FUJIFILM", b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"\0MRM", b"FOVb")),
+    ("TIFF", 0, (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+    ("WebP", 8, (b"WEBP",)),
+    ("AVIF", 4, (b"ftypavif", b"ftypavis")),
+    ("HEIC", 4, (b"ftyphei", b"ftyphev", b"ftypmif1", b"ftypmsf1", b"ftypMiHE")),
+    ("RAW", 4, (b"ftypcrx",)),
+    ("film", 4, (b"ftyp",)),
+    ("film", 8, (b"AVI ",)),
+    ("film", 0, (b"\x1aE\xdf\xa3",)),
+    ("film of a rarer kind", 0, (b"FLV", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"0&\xb2u", b"OggS")),
+    ("JPEG 2000", 4, (b"jP  ",)),
+    ("JPEG 2000", 0, (b"\xff\x4f\xff\x51",)),
+    ("JPEG XL", 0, (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
+    ("Photoshop or GIMP file", 0, (b"8BPS", b"gimp xcf")),
+    ("document", 0, (b"%PDF", b"%!PS", b"AT&TFORM", b"\xd0\xcf\x11\xe0")),
+    ("archive", 0, (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"Rar!", b"\xfd7zXZ")),
+    ("web page", 0, (b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML")),
+    ("drawing", 0, (b"<svg", b"<?xml")),
+    ("picture of another kind", 0, (b"\x76\x2f\x31\x01", b"#?RADIANCE", b"DDS ", b"qoif", b"SIMPLE")),
 )
 _REASONS = 8  # at most, in one line
 READ = ("JPEG", "PNG", "GIF", "TIFF", "WebP", "AVIF", "JPEG 2000", "BMP", "PPM")  # those of what_is that are read
@@ -86,7 +86,12 @@ def what_is(start):
         return "BMP"
     if start[:1] == b"P" and start[1:2] in b"123456" and start[2:3].isspace():
         return "PPM"
-    return next((kind for at, begins, kind in _BEGINNINGS if start[at : at + len(begins)] == begins), "")
+    return next((kind for kind, at, begins in _BEGINNINGS if start.startswith(begins, at)), "")
+
+
+def with_article(what):
+    """A kind of file with "a" or "an" before it."""
+    return f"{'an' if what.startswith(('a', 'A')) else 'a'} {what}"
 
 
 def is_hidden(name):
@@ -148,11 +153,11 @@ def walk(folder, *, without=None):
                 elif entry.is_dir():
                     links.append(path)
                 elif not _lies_in(os.path.realpath(path), barred):
-                    _sort(path)
+                    put(path)
             except OSError as error:
                 leave_out(path, (error.strerror or str(error)).lower())
 
-    def _sort(path):
+    def put(path):
         """Puts a file where it belongs."""
         kind, name = kind_of(path.name), path.relative_to(folder).as_posix()
         if path.is_symlink() and not path.exists():
