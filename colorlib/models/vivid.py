@@ -239,6 +239,10 @@ class MultipleOf(layers.Layer):
         """The layer's arguments."""
         return super().get_config() | {"stride": self.stride}
 
+    def compute_output_shape(self, input_shape):
+        """The pictures' own shape: on JAX, Keras would find it by calling with sides that are no numbers."""
+        return input_shape
+
     def call(self, pictures):
         """Checks the sides that are known."""
         sides = [side for side in pictures.shape[1:3] if side is not None]
