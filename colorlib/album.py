@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from colorlib import colorize
-from colorlib.data import files, listing
+from colorlib.data import disk, files, listing
 
 RECORD = ".colorlib.jsonl"
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
@@ -123,7 +123,7 @@ class Album:
                 with contextlib.suppress(ValueError, TypeError, KeyError):  # a kill may cut a line off
                     entry = json.loads(line)
                     self.entries.setdefault(entry["asked"], []).append(entry)
-        files.remove_parts(folder, {str(each.get("file")) for known in self.entries.values() for each in known})
+        disk.remove_parts(folder, {str(each.get("file")) for known in self.entries.values() for each in known})
 
     def plan(self, sources, *, suffix=None, compare=False):
         """What is left to make of a list of `Source`.
@@ -153,7 +153,7 @@ class Album:
 
         Once nothing can be written, such as on a full disk, it says so with one picture and skips the others.
         """
-        room, coloring = files.Room(_PLACES), threading.Lock()
+        room, coloring = disk.Room(_PLACES), threading.Lock()
         stopped = []  # by these errors
 
         def work(job):
@@ -202,7 +202,7 @@ class Album:
         entry = {"asked": str(asked), "file": str(file), "made_with": self.made_with, **origin}
         entry["sha256"] = digest(content)
         self._add(entry)
-        files.write(self.folder / file, content)
+        disk.write(self.folder / file, content)
         self._add(entry | {"done": True})
 
     def _add(self, entry):

@@ -20,7 +20,7 @@ from skimage import data
 
 from colorlib import __main__ as cli
 from colorlib import colorize
-from colorlib.data import files, listing, sets
+from colorlib.data import disk, files, listing, sets
 
 PHOTO = files.shrink(data.coffee(), 96)
 GREY = cv2.cvtColor(PHOTO, cv2.COLOR_RGB2GRAY)
@@ -77,9 +77,9 @@ NOT_READ = {
 def test_a_file_that_is_not_read_is_told(capsys, command, name):
     content, kind = NOT_READ[name]
     files.save(GREY, "album/sound.png")
-    files.write(f"album/{name}", content)
-    files.write("album/notes.txt", "no picture, and none is missed")
-    files.write("album/.hidden.cr2", content)
+    disk.write(f"album/{name}", content)
+    disk.write("album/notes.txt", "no picture, and none is missed")
+    disk.write("album/.hidden.cr2", content)
     more = {"colorize": ["--out", "out"], "evaluate": ["album"]}.get(command, [])
     status, said = run(capsys, command, "album", *more)
     assert status == 1 and f"x {kind}" in said and name in said and "notes" not in said and "hidden" not in said
@@ -91,7 +91,7 @@ def test_a_file_that_is_not_read_is_told(capsys, command, name):
 @pytest.mark.parametrize("name", ["a.jfif", "b.JFIF", "c.jif", "d.pjpeg", "e.mpo", "f.dib", "g.pnm", "h.apng"])
 def test_pictures_of_rarer_suffixes_are_read(capsys, name):
     kind = {"f.dib": "BMP", "g.pnm": "PPM", "h.apng": "PNG"}.get(name, "JPEG")
-    files.write(f"album/{name}", encoded(GREY, kind))
+    disk.write(f"album/{name}", encoded(GREY, kind))
     assert run(capsys, "colorize", "album", "--out", "out")[0] == 0
     assert [path.stem for path in Path("out").iterdir()] == [name[0]]
 
@@ -105,7 +105,7 @@ def test_heic_is_read(capsys):
         ).mean()
         < 6
     )
-    files.write("album/IMG_0001.HEIC", content)
+    disk.write("album/IMG_0001.HEIC", content)
     status, said = run(capsys, "colorize", "album", "--out", "out", "--recolor")
     assert status == 0 and [path.name for path in Path("out").iterdir()] == ["IMG_0001.jpg"]
     assert b"2020:01:02 03:04:05" in Path("out/IMG_0001.jpg").read_bytes()
@@ -115,7 +115,7 @@ def test_without_its_reader_heic_is_named_with_the_extra(capsys, monkeypatch):
     monkeypatch.setattr(listing, "reads_heic", lambda: False)
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
     for name in ("a.heic", "b.HEIF", "c.hif"):
-        files.write(f"album/{name}", heic)
+        disk.write(f"album/{name}", heic)
     files.save(GREY, "album/sound.png")
     status, said = run(capsys, "colorize", "album", "--out", "out")
     assert status == 1 and "3 x HEIC" in said and "colorlib[heic]" in said
@@ -126,7 +126,7 @@ def test_without_its_reader_heic_is_named_with_the_extra(capsys, monkeypatch):
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
 def test_every_page_and_frame_is_colored_or_told(capsys, kind):
     name = f"scan.{kind.lower()}"
-    files.write(name, pages(kind))
+    disk.write(name, pages(kind))
     status, said = run(capsys, "colorize", name, "--out", "out")
     assert status == 1 and f"{name} pages 2 to 3" in said and "--all-pages" in said
     assert run(capsys, "colorize", name, "--out", "all", "--all-pages")[0] == 0
@@ -397,7 +397,7 @@ BLEMISHES = {
 @pytest.mark.parametrize("blemish", BLEMISHES)
 def test_a_blemish_beside_the_pixels_is_set_aside(capsys, blemish, kind):
     name = f"a.{kind.lower()}"
-    files.write(name, encoded(np.repeat(GREY[..., None], 3, axis=-1), kind, **BLEMISHES[blemish]))
+    disk.write(name, encoded(np.repeat(GREY[..., None], 3, axis=-1), kind, **BLEMISHES[blemish]))
     status, said = run(capsys, "colorize", name, "--out", "out")
     assert status == 0 and len(list(Path("out").iterdir())) == 1
     assert "profile" not in blemish or "without its color profile" in said
@@ -549,7 +549,7 @@ def test_what_is_named_as_a_picture_and_is_none_is_told_what_it_is(start, told):
     ],
 )
 def test_a_file_that_is_no_set_is_told_what_it_is(capsys, name, content, told):
-    files.write(name, content)
+    disk.write(name, content)
     status, said = run(capsys, "data", name)
     assert status == 2 and told in said and said.count("\n") == 1
 

@@ -6,7 +6,7 @@ import pathlib
 import re
 import string
 
-from colorlib.data import files
+from colorlib.data import disk
 from notebooks.runner import profiles
 
 GREETING = re.compile(r"WARNING: All log messages before absl::|[IWE]0000 |To enable the following instruct")
@@ -31,7 +31,7 @@ def write_index(folder, stems):
             continue
         notebook = nbformat.read(path, as_version=4)
         body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": stem}})
-        files.write(folder / f"{stem}.html", body)
+        disk.write(folder / f"{stem}.html", body)
         minutes = notebook.metadata["papermill"]["duration"] / 60
         total += minutes
         name = html.escape(profiles.title(notebook) or stem)
@@ -43,7 +43,7 @@ def write_index(folder, stems):
         items="\n".join(items),
         table=_table(folder),
     )
-    return files.write(folder / "index.html", page)
+    return disk.write(folder / "index.html", page)
 
 
 def strip_greetings(path):
@@ -66,7 +66,7 @@ def strip_greetings(path):
             if output.get("name") == "stdout":
                 lines = "".join(output["text"]).splitlines(keepends=True)
                 output["text"] = [line for line in lines if not RETRACING.match(line)]
-    files.write(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    disk.write(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def render(path, place):
@@ -76,7 +76,7 @@ def render(path, place):
     for cell in notebook["cells"]:
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
-    return files.write(place, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    return disk.write(place, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def _table(folder):
