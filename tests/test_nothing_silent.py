@@ -244,6 +244,23 @@ def png_of_gamma(picture, gamma):
     return encoded(picture, pnginfo=notes)
 
 
+P3 = (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
+TO_P3 = np.linalg.inv([[1.2249, -0.0420, -0.0196], [-0.2247, 1.0420, -0.0786], [0, 0, 1.0983]])  # as published
+
+
+def png_of_p3(how):
+    """PHOTO with the values of Display P3, in a PNG that says so in one of two ways."""
+    light = (LINEAR @ TO_P3).clip(0, 1)
+    p3 = np.uint8(np.rint(255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)))
+    notes = PngImagePlugin.PngInfo()
+    if how == "cICP":
+        notes.add(b"cICP", bytes([12, 13, 0, 1]))
+        notes.add(b"gAMA", (100_000).to_bytes(4, "big"))  # which then does not count
+    else:
+        notes.add(b"cHRM", b"".join(round(each * 100_000).to_bytes(4, "big") for each in P3))
+    return encoded(p3, pnginfo=notes)
+
+
 def turned_png(values):
     """A PNG of 16 bits on its side, which says so."""
     png = cv2.imencode(".png", np.ascontiguousarray(values[:, ::-1].swapaxes(0, 1)))[1].tobytes()
@@ -308,6 +325,8 @@ STORED = {
     ),
     "12 bits in 16, color": lambda: cv2.imencode(".png", (DEEP >> 4)[..., ::-1])[1].tobytes(),
     "PNG of gamma 1.8": lambda: png_of_gamma(np.uint8(np.rint(255 * LINEAR ** (1 / 1.8))), 1 / 1.8),
+    "PNG of other primaries": lambda: png_of_p3("cHRM"),
+    "PNG of a color space by its number": lambda: png_of_p3("cICP"),
 }
 STORED_GREY = {
     "12 bits": lambda: packed_12_bits(GREY),
@@ -366,6 +385,21 @@ def test_color_multiplied_by_its_transparency_is_divided_by_it(values):
 def test_values_of_no_known_scale_are_refused(values):
     with pytest.raises(files.ImageError, match="no known scale"):
         files.load(tiff(np.tile(values, (20, 10)), photometric="minisblack"))
+
+
+def test_colors_of_high_dynamic_range_are_refused():
+    notes = PngImagePlugin.PngInfo()
+    notes.add(b"cICP", bytes([9, 16, 0, 1]))
+    with pytest.raises(files.ImageError, match="high dynamic range"):
+        files.load(encoded(PHOTO, pnginfo=notes))
+
+
+def test_primaries_that_span_no_colors_are_set_aside():
+    notes = PngImagePlugin.PngInfo()
+    notes.add(b"cHRM", (30_000).to_bytes(4, "big") * 8)
+    photograph = files.open_photograph(encoded(PHOTO, pnginfo=notes), "a.png")
+    assert (photograph.pixels == PHOTO).all()
+    assert "without its primaries" in photograph.remarks[0]
 
 
 def test_a_raw_file_named_as_a_tiff_is_no_picture():
@@ -441,6 +475,16 @@ def test_what_is_damaged_beside_the_pixels_does_not_cost_them(blemish):
 
 
 # 4. What the command is not for
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_damaged_note_does_not_cost_where_up_is(kind):
+    exif = Image.Exif()
+    exif[274] = 3
+    whole = encoded(PHOTO, kind, exif=exif, **({"quality": 98, "subsampling": 0} if kind == "JPEG" else {}))
+    at, damaged = (33, chunk(b"iCCP", b"")) if kind == "PNG" else (2, segment(0xE0, b"JFIF"))
+    photograph = files.open_photograph(whole[:at] + damaged + whole[at:], "a")
+    assert np.abs(photograph.pixels.astype(int) - PHOTO[::-1, ::-1]).mean() < 2
 
 
 def letter(paper=235, ink=60, scale=1.0):

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from colorlib.color import linear_to_rgb
-from colorlib.data import depth, disk, listing
+from colorlib.color import linear_to_rgb, primaries_to_srgb, rgb_to_linear, to_uint8
+from colorlib.data import chunks, depth, disk, listing
 
 # Only formats of photographs: Pillow also knows some that run other programs (EPS) or are no pictures at all.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
@@ -45,6 +45,7 @@ _PHOTOMETRIC, _ORIENTATION, _EXIF, _GPS = 262, 274, 34665, 34853  # tags of TIFF
 # Of TIFF: 1 is a preview; bits; the largest value; 2 is plane by plane; 2 is signed, 3 is float; pages within; RAW
 _SUBFILE, _BITS, _MOST, _PLANES, _FORMAT, _FURTHER, _DNG = 254, 258, 281, 284, 339, 330, 50706
 _GAMMA = 1 / 2.2, 0.02  # of a PNG's pixels, and how far it may be off: so are those of sRGB
+_PRIMARIES = 0.02  # how far the matrix from a PNG's primaries to sRGB's may be off: so much is rounding
 # EXIF tags of the photograph: title, camera, date, author, rights, Windows's fields. All others, and these of the
 # camera's part (color space, size), are of its file and do not fit the new one.
 _ABOUT_PHOTOGRAPH = {269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, *range(40091, 40096)}
@@ -145,6 +146,10 @@ def _odd(image, data, is_deep):
 def _photograph(image, data, is_deep):
     """The photograph in Pillow's image of a file's bytes."""
     photograph, has_16_bits = Photograph(None), _has_16_bits(image)
+    if image.format == "PNG" and (primaries := chunks.primaries_of_png(data)):
+        for other in ("icc_profile", "gamma", "srgb"):  # it counts before all else that the file says of its colors
+            image.info.pop(other, None)
+        image.info["chromaticity"] = primaries
     exif = _exif(image, photograph.remarks)
     orientation = exif.get(_ORIENTATION, 1)  # Pillow forgets it in decoding
     _decode(image)
@@ -199,45 +204,13 @@ def _or_bare(work, data):
     try:
         return work(data), False
     except ImageError as error:
-        what, bare = listing.what_is(data.lstrip(b"\r\n")), None
-        if what == "PNG":
-            bare = _bare_png(data)
-        elif what == "JPEG":
-            bare = _bare_jpeg(data)
-        if bare is None or bare == data:
-            raise
-        try:
-            return work(bare), True
-        except ImageError:
-            raise error from None
-
-
-def _bare_png(data):
-    """A PNG file's bytes with the chunks alone that make its pixels; None where these are cut."""
-    kept, at = [data[:8]], 8
-    while at + 12 <= len(data):
-        length, kind = struct.unpack(">I4s", data[at : at + 8])
-        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
-            kept.append(data[at : at + 12 + length])
-        at += 12 + length
-        if kind == b"IEND":
-            return b"".join(kept)
-    return None
-
-
-def _bare_jpeg(data):
-    """A JPEG file's bytes without notes, profiles and what stands before it; None where its header is cut."""
-    at = data.find(b"\xff\xd8\xff") + 2
-    kept = [b"\xff\xd8"]
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        kind, length = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])[0]
-        if kind == 0xDA:  # from here on there are pixels
-            return b"".join([*kept, data[at:]])
-        is_of_the_colors = kind == 0xEE and length >= 14  # Adobe's, which tells how they are stored
-        if not (0xE0 <= kind <= 0xEF or kind == 0xFE) or is_of_the_colors:
-            kept.append(data[at : at + 2 + length])
-        at += 2 + length
-    return None
+        what = listing.what_is(data.lstrip(b"\r\n"))
+        for with_exif in (True, False):
+            bare = chunks.bare(what, data, with_exif=with_exif)
+            if bare not in (None, data):
+                with contextlib.suppress(ImageError):
+                    return work(bare), True
+        raise error
 
 
 def count_pages(path):
@@ -458,17 +431,11 @@ def _deepen(photograph, deep):
 
 
 def _to_srgb(image, info, remarks):
-    """Converts an image of mode L, RGB, CMYK or LAB by its ICC profile, or a PNG's gamma, to sRGB."""
+    """Converts an image of mode L, RGB, CMYK or LAB by its ICC profile, or a PNG's gamma and primaries, to sRGB."""
     profile = info.get("icc_profile")
     if not profile and image.mode != "LAB":
-        gamma, converted = info.get("gamma"), image if image.mode == "RGB" else image.convert("RGB")
-        if gamma and not 0.1 < gamma < 5:
-            remarks.append(f"without its gamma of {gamma:g}, which cannot be")
-        elif gamma and "srgb" not in info and abs(gamma - _GAMMA[0]) > _GAMMA[1] and image.mode in ("L", "RGB"):
-            linear = (np.arange(256) / 255) ** (1 / gamma)  # PNG specification, 13.13
-            levels = np.rint(255 * linear_to_rgb(linear)).astype(int).tolist()
-            converted = converted.point(3 * levels)
-        return converted
+        converted = image if image.mode == "RGB" else image.convert("RGB")
+        return _from_gamma(converted, info, remarks) if image.mode in ("L", "RGB") else converted
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile) if profile else ImageCms.createProfile("LAB"))
         space = source.profile.xcolor_space.strip()
@@ -483,6 +450,33 @@ def _to_srgb(image, info, remarks):
         why = str(error) if isinstance(error, ValueError) else f"cannot be applied ({error})"
         remarks.append(f"without its color profile, which {why}")
         return image.convert("RGB")
+
+
+def _from_gamma(image, info, remarks):
+    """Converts an image of mode RGB by the gamma and primaries of its PNG file to sRGB (PNG specification, 13.13)."""
+    if "srgb" in info:
+        return image
+    gamma, to_srgb = info.get("gamma"), None
+    if gamma and not 0.1 < gamma < 5:
+        remarks.append(f"without its gamma of {gamma:g}, which cannot be")
+        gamma = None
+    if gamma and abs(gamma - _GAMMA[0]) <= _GAMMA[1]:
+        gamma = None
+    if info.get("chromaticity"):
+        try:
+            to_srgb = primaries_to_srgb(info["chromaticity"])
+        except ValueError as error:
+            remarks.append(f"without its primaries: {error}")
+    if to_srgb is not None and np.abs(to_srgb - np.eye(3)).max() < _PRIMARIES:
+        to_srgb = None
+    levels = np.arange(256) / 255
+    linear = levels ** (1 / gamma) if gamma else rgb_to_linear(levels)
+    if to_srgb is not None:
+        colors = _array(image)
+        for row in colors:
+            row[:] = to_uint8(linear_to_rgb(np.maximum(linear[row] @ to_srgb, 0)))
+        return Image.fromarray(colors)
+    return image.point(3 * to_uint8(linear_to_rgb(linear)).tolist()) if gamma else image
 
 
 def save(array, path):
