@@ -214,6 +214,29 @@ def test_a_retouched_result_is_done(tmp_path, capsys):
     assert says(capsys)[0].startswith("0 colored, 1 done already")
 
 
+def test_what_an_album_without_its_record_has_is_not_replaced_and_told(tmp_path, capsys):
+    photographs(tmp_path / "album", "a.png", "b.png")
+    assert run("album") == 0
+    first = contents()
+    (tmp_path / ".out.colorlib.jsonl").unlink()  # as where the folder was moved by itself
+    capsys.readouterr()
+    assert run("album") == 0
+    assert "named a-2.png, for a.png is taken" in says(capsys)[1]
+    assert contents() == first | {f"{name}-2.png": first[f"{name}.png"] for name in "ab"}
+
+
+def test_the_pages_of_a_file_are_read_once(tmp_path, monkeypatch):
+    pages = [Image.fromarray(grey(seed)) for seed in range(5)]
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    read, times = files.read, []
+    monkeypatch.setattr(files, "read", lambda path, name=None: times.append(str(path)) or read(path, name))
+    sources, _ = album.pictures_of(tmp_path / "scan.tif", tmp_path / "out", all_pages=True)
+    made = album.Album(tmp_path / "out", "a model")
+    (tmp_path / "out").mkdir()
+    assert [outcome for outcome, _ in made.color(made.plan(sources), {})] == 5 * ["colored"]
+    assert len(times) == 2  # to count its pages, and to color them
+
+
 def test_a_record_of_other_things_is_no_hindrance(tmp_path, capsys):
     photographs(tmp_path / "album", "a.png")
     disk.write(album.record_of(Path("out")), '[]\n7\n{"asked": "a.png"}\n{"asked": []}\n\x00\nnull')

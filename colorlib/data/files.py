@@ -23,7 +23,7 @@ from colorlib.data import chunks, depth, disk, listing
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
 _WITH_DEPTH = ("PNG", "TIFF", "PPM", "JPEG2000")  # formats of 16-bit color
 _WITH_PAGES = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")  # the second picture of a JPEG is a preview or a depth map
-_MAX_PAGES = 10_000
+MAX_PAGES = 10_000  # of a file, at most, are looked at
 _BEFORE_PIXELS = 2**18  # bytes, of a PNG, in which it says whether it is an animation
 # Lets 100-megapixel cameras and large scans through (450 MB as 8-bit RGB) and stops decompression bombs.
 MAX_PIXELS = 150_000_000
@@ -214,7 +214,10 @@ def _or_bare(work, data):
 
 
 def count_pages(path):
-    """Counts the pages or frames of a picture file: 1 for most. Previews are none. Raises `ImageError`."""
+    """Counts the pages or frames of a picture file: 1 for most, `MAX_PAGES` at most. Previews are none.
+
+    Raises `ImageError`.
+    """
     try:
         with open(path, "rb") as file:
             start = file.read(_BEFORE_PIXELS)
@@ -234,7 +237,7 @@ def _pages(image):
         first = image.tell() if image.format == "HEIF" else 0  # which picture of several is the one to show
         return [first, *(place for place in range(count) if place != first)]
     found = []
-    for place in range(min(count, _MAX_PAGES)):
+    for place in range(min(count, MAX_PAGES)):
         image.seek(place)
         if _DNG in image.tag_v2 or (image.tag_v2.get(_SUBFILE, 0) & 1 and _FURTHER in image.tag_v2):
             raise ValueError(listing.why_not("RAW"))  # its pages are previews

@@ -141,8 +141,8 @@ def sources_in(sets):
     found = {}
     for end in ("", *ARCHIVES):  # a folder counts before an archive of its name
         for path in sorted(Path(sets).expanduser().glob(f"[!.]*{end}")):
-            inside = (file.relative_to(path).as_posix() for file in path.rglob("*"))
-            if path.is_file() if end else any(_is_taken(name) for name in inside):
+            inside = None if end else listing.walk(path)
+            if path.is_file() if end else inside.pictures or inside.films:
                 found.setdefault(path.name.removesuffix(end), path)
     return {name: found[name] for name in (*ROLES, *sorted(found)) if name in found}
 
@@ -517,11 +517,6 @@ def name_hash(name):
 def _what_is(path):
     with path.open("rb") as file:
         return listing.what_is(file.read(64))
-
-
-def _is_taken(name):
-    """Whether a name below a folder is that of a picture or a film."""
-    return not listing.is_hidden(name) and listing.kind_of(name) in ("picture", "film")
 
 
 def _choose(entries, limit, where, left_out=()):
