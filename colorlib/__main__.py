@@ -49,9 +49,9 @@ def _say(text):
     """Says something in one line, above a progress bar if there is one."""
     from tqdm import tqdm
 
-    from colorlib.data import files
+    from colorlib import console
 
-    tqdm.write(f"colorlib: {files.in_one_line(text)}", file=sys.stderr)
+    tqdm.write(f"colorlib: {console.in_one_line(text)}", file=sys.stderr)
 
 
 def _parser():
@@ -116,8 +116,8 @@ def _strength(text):
 
 def _colorize(options):
     """Colors each picture it can, says of each other why not, and counts them in the end."""
-    from colorlib import album, colorize
-    from colorlib.data import files, listing
+    from colorlib import album, colorize, console
+    from colorlib.data import disk, files, listing
 
     if not options.out.is_dir():
         if os.path.lexists(options.out):
@@ -138,7 +138,7 @@ def _colorize(options):
         return 2
     dials = {name: getattr(options, name) for name in ("strength", "temperature", "rebalance", "gain")}
     dials = {name: value for name, value in dials.items() if value is not None}
-    with files.locked(options.out):
+    with disk.locked(options.out):
         results = album.Album(options.out, album.made_with(options.model, dials), overwrite=options.overwrite)
         jobs = results.plan(sources, suffix=album.SUFFIXES.get(options.format), compare=options.compare)
         count["done already"] = len(set(sources)) - len(jobs)
@@ -147,7 +147,7 @@ def _colorize(options):
             model = colorize.load(options.model)
             colorize.set_dials(model, **dials)
             outcomes = results.color(jobs, model, recolor=options.recolor)
-            outcomes = files.progress(outcomes, total=len(jobs), unit="picture", delay=0)
+            outcomes = console.progress(outcomes, total=len(jobs), unit="picture", delay=0)
             for (source, _), (outcome, remark) in zip(jobs, outcomes, strict=True):
                 count[outcome] += 1
                 if outcome == "in color already":
@@ -159,7 +159,7 @@ def _colorize(options):
     _report(remarks, what="colored with a remark")
     _report(in_color + left_out)
     kinds = ("colored", "done already", "in color already", "skipped")
-    print(f"{', '.join(f'{count[kind]} {kind}' for kind in kinds)}; results in {files.in_one_line(str(options.out))}")
+    print(f"{', '.join(f'{count[kind]} {kind}' for kind in kinds)}; results in {console.in_one_line(str(options.out))}")
     return 0 if not count["skipped"] and not left_out else 1 if any(count[kind] for kind in kinds[:3]) else 2
 
 
@@ -241,14 +241,15 @@ def _pairs(predicted, truth):
 
 
 def _data(options):
-    from colorlib.data import files, sets
+    from colorlib import console
+    from colorlib.data import sets
 
     folder = sets.prepare(options.source, role=options.role)
     counts = {name: sets.describe(folder)[name] for name in sets.SPLITS}
     rejects = sets.rejects(folder)
     parts = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"{sum(counts.values())} pictures ({parts}), {len(rejects)} rejected")
-    print(files.in_one_line(str(folder)))
+    print(console.in_one_line(str(folder)))
     _report(rejects)
     return 1 if rejects else 0
 

@@ -3,8 +3,10 @@
 An album can be stopped, killed, and gone on with. Whatever happens, no file is replaced that is not in the record.
 """
 
+import collections
 import contextlib
 import errno
+import functools
 import hashlib
 import itertools
 import json
@@ -17,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from colorlib import colorize
-from colorlib.data import files, listing
+from colorlib.data import disk, files, listing
 
 RECORD = ".colorlib.jsonl"
 SUFFIXES = {"jpeg": ".jpg", "png": ".png", "webp": ".webp", "tiff": ".tif"}
@@ -62,7 +64,9 @@ def _of_pages(path, name, all_pages):
     with contextlib.suppress(files.ImageError, MemoryError):  # coloring it will report why
         pages = files.count_pages(path)
     if all_pages and pages > 1:
-        return [Source(path, name.with_name(f"{name.name}-page-{page + 1}"), page) for page in range(pages)], []
+        some = [Source(path, name.with_name(f"{name.name}-page-{page + 1}"), page) for page in range(pages)]
+        rest = [(f"{name}{path.suffix} page {pages + 1}", "and any further pages: too many")]
+        return some, rest if pages == files.MAX_PAGES else []
     left_out = further_pages(f"{name}{path.suffix}", pages)
     return [Source(path, name)], [(of, "pages: --all-pages colors them too") for of in left_out]
 
@@ -123,7 +127,7 @@ class Album:
                 with contextlib.suppress(ValueError, TypeError, KeyError):  # a kill may cut a line off
                     entry = json.loads(line)
                     self.entries.setdefault(entry["asked"], []).append(entry)
-        files.remove_parts(folder, {str(each.get("file")) for known in self.entries.values() for each in known})
+        disk.remove_parts(folder, {str(each.get("file")) for known in self.entries.values() for each in known})
 
     def plan(self, sources, *, suffix=None, compare=False):
         """What is left to make of a list of `Source`.
@@ -141,7 +145,7 @@ class Album:
             if any(str(each) in self.entries for each in asked):
                 with contextlib.suppress(files.ImageError):  # which coloring it will report
                     if source.path not in origins:  # the pages of a file have one
-                        origins = {source.path: self._origin(source.path, files.read(source.path))}
+                        origins = {source.path: self._read(source.path)[1]}
                     origin = origins[source.path]
             todo = [each for each in asked if self.overwrite or not self._is_done(each, origin)]
             if todo:
@@ -153,8 +157,10 @@ class Album:
 
         Once nothing can be written, such as on a full disk, it says so with one picture and skips the others.
         """
-        room, coloring = files.Room(_PLACES), threading.Lock()
+        room, coloring = disk.Room(_PLACES), threading.Lock()
         stopped = []  # by these errors
+        count = collections.Counter(source.path for source, _ in jobs)
+        read_once = functools.lru_cache(maxsize=1)(self._read)  # for the pages of a file
 
         def work(job):
             source, targets = job
@@ -162,9 +168,9 @@ class Album:
                 return "skipped", ""
             try:
                 path, _, page = source
-                data = files.read(path)
+                data, origin = read_once(path) if count[path] > 1 else self._read(path)
                 with room.place(1 + files.count_pixels(data, str(path)) // _PER_PLACE):
-                    photograph, origin = files.open_photograph(data, str(path), page=page), self._origin(path, data)
+                    photograph = files.open_photograph(data, str(path), page=page)
                     del data  # which may be as large as the pixels
                     return self._color(path, photograph, origin, targets, model, coloring, recolor)
             except files.ImageError as error:
@@ -191,6 +197,8 @@ class Album:
         with coloring:  # one at a time: it uses all cores by itself
             photograph.pixels = colorize.colorize(model, photograph.pixels)
         for asked, file, is_comparison in targets:
+            if file != asked:  # of another picture of this name, or of an album that was moved without its record
+                photograph.remarks.append(f"named {file.name}, for {asked.name} is taken")
             made = np.concatenate([before, _small(photograph)], axis=1) if is_comparison else photograph
             self._write(asked, file, files.encode(made, file.suffix, self.folder / file), origin)
         return "colored", "; ".join(photograph.remarks)
@@ -202,7 +210,7 @@ class Album:
         entry = {"asked": str(asked), "file": str(file), "made_with": self.made_with, **origin}
         entry["sha256"] = digest(content)
         self._add(entry)
-        files.write(self.folder / file, content)
+        disk.write(self.folder / file, content)
         self._add(entry | {"done": True})
 
     def _add(self, entry):
@@ -212,8 +220,11 @@ class Album:
             os.fsync(record.fileno())
             self.entries.setdefault(entry["asked"], []).append(entry)
 
-    def _origin(self, source, data):
-        return {"source": os.path.relpath(source.resolve(), self.folder.resolve()), "source_sha256": digest(data)}
+    def _read(self, path):
+        """A source's bytes, and what the record says of it. Raises ImageError where it cannot be read."""
+        data = files.read(path)
+        source = os.path.relpath(path.resolve(), self.folder.resolve())
+        return data, {"source": source, "source_sha256": digest(data)}
 
     def _is_done(self, asked, origin):
         entries, wanted = self.entries.get(str(asked), []), (origin.get("source_sha256"), self.made_with)

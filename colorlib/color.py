@@ -19,6 +19,8 @@ _BLOCK = 2**13  # pixels at a time: so little stays in the cache
 # sRGB primaries and the D65 white of the 2 degree observer, as in IEC 61966-2-1 and scikit-image.
 _XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 _WHITE = np.array([[0.95047], [1.0], [1.08883]])
+# To the responses of the eye's cones, in which one white is adapted to another.
+_BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _TO_RELATIVE_XYZ = (_XYZ / _WHITE).T.copy()  # rows are R, G, B: a picture (..., 3) is multiplied from the right
 _TO_LAB = np.array([[0.0, 500.0, 0.0], [116.0, -500.0, 200.0], [0.0, 0.0, -200.0]])  # CIE 15, from f(X), f(Y), f(Z)
 _FROM_RELATIVE_XYZ, _FROM_LAB = np.linalg.inv(_TO_RELATIVE_XYZ), np.linalg.inv(_TO_LAB)
@@ -65,6 +67,11 @@ def rgb_to_lab(rgb):
     return _linear_to_lab(xp, _to_linear(xp, rgb))
 
 
+def rgb_to_linear(rgb):
+    """Converts sRGB in [0, 1] to linear light, in which sRGB's white is 1 (IEC 61966-2-1). Shape kept."""
+    return _to_linear(_namespace(rgb), rgb)
+
+
 def _to_linear(xp, rgb):
     # Here and below a power above a limit and a line under it are written as a sum, the power of the larger of both and
     # the line of the rest: three times as quick as a choice pixel by pixel.
@@ -89,6 +96,23 @@ def linear_to_rgb(linear):
     xp = _namespace(linear)
     above = xp.maximum(linear, 0.0031308)
     return 1.055 * _power(xp, above, 1 / 2.4) - 0.055 + 12.92 * (linear - above)
+
+
+def primaries_to_srgb(chromaticity):
+    """The matrix (3, 3) that linear RGB (..., 3) of other primaries is multiplied by from the right to be linear sRGB.
+
+    `chromaticity`: x and y of white, red, green and blue, eight numbers (CIE 15). White becomes sRGB's (Bradford).
+    Raises ValueError where they span no colors.
+    """
+    points = np.reshape(np.asarray(chromaticity, float), (4, 2))
+    edges = points[2:] - points[1]
+    if not (points[:, 1] > 0).all() or abs(np.linalg.det(edges)) < 0.01:
+        raise ValueError(f"{np.round(points, 4).tolist()} span no colors")
+    white, *primaries = np.stack([points[:, 0], points[:, 1], 1 - points.sum(axis=1)], -1) / points[:, 1:]
+    primaries = np.array(primaries)
+    to_xyz = np.linalg.solve(primaries.T, white)[:, None] * primaries
+    adapted = np.diag((_BRADFORD @ _WHITE)[:, 0] / (_BRADFORD @ white))
+    return to_xyz @ (np.linalg.inv(_BRADFORD) @ adapted @ _BRADFORD).T @ np.linalg.inv(_XYZ.T)
 
 
 def _lab_to_linear(xp, lab):

@@ -8,8 +8,7 @@ import itertools
 import keras
 import numpy as np
 
-from colorlib import color
-from colorlib.data import files
+from colorlib import color, console
 from colorlib.models import bin_logits, predict
 from colorlib.scoring import scores
 
@@ -36,7 +35,7 @@ def sweep(colorizer, values, lightness, truth, settings):
     A setting is a dictionary of `decode`'s dials; a point is the setting with `scores.curve_point`'s scores.
     """
     points = []
-    for setting in files.progress(settings, desc="dials", leave=False):
+    for setting in console.progress(settings, desc="dials", leave=False):
         ab = decode(colorizer, values, **setting)
         points.append({**setting, **scores.curve_point(color.render(lightness, ab)[0], truth)})
     return points
@@ -55,7 +54,7 @@ def choose(colorizer, lightness, truth, *, temperatures=TEMPERATURES, rebalances
     values = logits(colorizer, lightness)
     points = []
     combinations = [*itertools.product(temperatures, rebalances)]
-    for temperature, rebalance in files.progress(combinations, desc="dials", leave=False):
+    for temperature, rebalance in console.progress(combinations, desc="dials", leave=False):
         ab = decode(colorizer, values, temperature=temperature, rebalance=rebalance)
         try:
             gain = round(scores.matching_gain(lightness, ab, truth), 3)

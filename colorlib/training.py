@@ -24,7 +24,7 @@ import keras
 import numpy as np
 
 from colorlib import color
-from colorlib.data import files
+from colorlib.data import disk, files
 
 _LENGTHS = ("decay_steps", "first_decay_steps", "boundaries")  # of Keras's learning-rate schedules
 _told = []  # the line that `setup` printed last
@@ -142,7 +142,7 @@ class Checkpoint(keras.callbacks.Callback):
                 if path.exists():
                     path.rename(aside / path.name)
             paths = {}
-        files.write_json(self.settings, self.folder / "settings.json")
+        disk.write_json(self.settings, self.folder / "settings.json")
         known = self._read("history.json") if paths else {}
         for done, path in sorted(paths.items(), reverse=True):
             try:
@@ -198,7 +198,7 @@ class Checkpoint(keras.callbacks.Callback):
         for name, value in {**values, "seconds": time.perf_counter() - self._start}.items():
             self.history.setdefault(name, []).append(value)
         # History first: a checkpoint is never ahead of it, and `restore` cuts what is too long.
-        files.write_json(self.history, self.folder / "history.json")
+        disk.write_json(self.history, self.folder / "history.json")
         _save_weights(self.model, self._file("epoch", epoch + 1))
         self._keep(epoch + 1)
         if self._stalled(epoch + 1):
@@ -223,7 +223,7 @@ class Checkpoint(keras.callbacks.Callback):
         wanted = {self._file("kept", number) for number in (*self.keep, self.best_epoch) if number}
         kept = self._file("kept", epoch)
         if kept in wanted:  # also if it is there: it may be damaged
-            files.write(kept, last[-1].read_bytes())
+            disk.write(kept, last[-1].read_bytes())
         # What a process that was killed left of these files.
         parts = [part for kind in ("epoch", "kept", "history") for part in self.folder.glob(f".{kind}*.part")]
         for old in {*_ours(self.folder, "epoch|kept"), *parts} - wanted - set(last):
@@ -286,7 +286,7 @@ class Preview(keras.callbacks.Callback):
 
 def save(model, path):
     """Saves a model as a .keras file, whole or not at all."""
-    files.write(path, _content(model.save, "model.keras"))
+    disk.write(path, _content(model.save, "model.keras"))
 
 
 def save_to_ship(model, path, card):
@@ -310,9 +310,9 @@ def save_to_ship(model, path, card):
     plain = io.BytesIO(_content(model.save_weights, "model.weights.h5"))
     with h5py.File(plain) as stored, h5py.File(content, "w", libver=("v110", "v110")) as packed:
         stored.visititems(copy)
-    files.write(path, content.getvalue())
+    disk.write(path, content.getvalue())
     card = {**card, "sha256": hashlib.sha256(content.getvalue()).hexdigest()}
-    files.write_json(card, path.with_name(path.name.replace(".weights.h5", ".json")))
+    disk.write_json(card, path.with_name(path.name.replace(".weights.h5", ".json")))
 
 
 def _content(save, name):
@@ -333,7 +333,7 @@ def _content(save, name):
 def _save_weights(model, path):
     """Saves weights and optimizer, and behind them, where HDF5 does not look, their SHA-256."""
     content = _content(model.save_weights, "model.weights.h5")
-    files.write(path, content + hashlib.sha256(content).digest())
+    disk.write(path, content + hashlib.sha256(content).digest())
 
 
 def _load_weights(model, path):

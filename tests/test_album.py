@@ -22,7 +22,7 @@ from PIL import Image
 
 from colorlib import __main__ as cli
 from colorlib import album, colorize
-from colorlib.data import files
+from colorlib.data import disk, files
 
 
 def is_grey(picture):
@@ -58,7 +58,7 @@ def photographs(folder, *names):
     """A folder of grey pictures of these names, all different."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
-        files.write(folder / name, files.encode(grey([number, *folder.name.encode()]), folder.joinpath(name).suffix))
+        disk.write(folder / name, files.encode(grey([number, *folder.name.encode()]), folder.joinpath(name).suffix))
     return folder
 
 
@@ -102,7 +102,7 @@ def test_done_means_these_bytes_this_model_and_these_dials(tmp_path, capsys):
     run("album")
     files.save(grey(99), "album/a.png")
     run("album")
-    files.write("model.keras", b"another model")
+    disk.write("model.keras", b"another model")
     run("album")
     capsys.readouterr()
     assert run("album", "--gain", "3") == 0
@@ -146,7 +146,7 @@ def test_where_nothing_can_be_written_the_status_is_2(tmp_path, capsys, monkeypa
     def denied(path, content):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(files, "write", denied)
+    monkeypatch.setattr(disk, "write", denied)
     assert run("album") == 2
     _, error = says(capsys)
     assert re.fullmatch(r"colorlib: skipped \[Errno 13\] Permission denied: 'out/[ab].png'\n", error)
@@ -169,7 +169,7 @@ def test_a_failed_overwriting_is_not_taken_for_done(tmp_path, capsys, monkeypatc
     run("album")
     first = contents()
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        patch.setattr(disk, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
         assert run("album", "--gain", "3", "--overwrite") == 2
     capsys.readouterr()
     assert contents() == first
@@ -214,9 +214,32 @@ def test_a_retouched_result_is_done(tmp_path, capsys):
     assert says(capsys)[0].startswith("0 colored, 1 done already")
 
 
+def test_what_an_album_without_its_record_has_is_not_replaced_and_told(tmp_path, capsys):
+    photographs(tmp_path / "album", "a.png", "b.png")
+    assert run("album") == 0
+    first = contents()
+    (tmp_path / ".out.colorlib.jsonl").unlink()  # as where the folder was moved by itself
+    capsys.readouterr()
+    assert run("album") == 0
+    assert "named a-2.png, for a.png is taken" in says(capsys)[1]
+    assert contents() == first | {f"{name}-2.png": first[f"{name}.png"] for name in "ab"}
+
+
+def test_the_pages_of_a_file_are_read_once(tmp_path, monkeypatch):
+    pages = [Image.fromarray(grey(seed)) for seed in range(5)]
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    read, times = files.read, []
+    monkeypatch.setattr(files, "read", lambda path, name=None: times.append(str(path)) or read(path, name))
+    sources, _ = album.pictures_of(tmp_path / "scan.tif", tmp_path / "out", all_pages=True)
+    made = album.Album(tmp_path / "out", "a model")
+    (tmp_path / "out").mkdir()
+    assert [outcome for outcome, _ in made.color(made.plan(sources), {})] == 5 * ["colored"]
+    assert len(times) == 2  # to count its pages, and to color them
+
+
 def test_a_record_of_other_things_is_no_hindrance(tmp_path, capsys):
     photographs(tmp_path / "album", "a.png")
-    files.write(album.record_of(Path("out")), '[]\n7\n{"asked": "a.png"}\n{"asked": []}\n\x00\nnull')
+    disk.write(album.record_of(Path("out")), '[]\n7\n{"asked": "a.png"}\n{"asked": []}\n\x00\nnull')
     for overwrite in ([], ["--overwrite"]):
         assert run("album", *overwrite) == 0
         assert says(capsys) == ("1 colored, 0 done already, 0 in color already, 0 skipped; results in out", "")
@@ -271,21 +294,21 @@ def edited(tmp_path):
 
 
 def stranger(tmp_path):
-    files.write("out/a.png", b"the only copy of something else")
+    disk.write("out/a.png", b"the only copy of something else")
 
 
 def dangling_link(tmp_path):
-    files.write("out/a.txt", b"")
+    disk.write("out/a.txt", b"")
     os.symlink("nowhere", "out/a.png")
 
 
 def link_to_an_original(tmp_path):
-    files.write("out/a.txt", b"")
+    disk.write("out/a.txt", b"")
     os.symlink("../album/a.png", "out/a.png")
 
 
 def hard_link_to_an_original(tmp_path):
-    files.write("out/a.txt", b"")
+    disk.write("out/a.txt", b"")
     os.link("album/a.png", "out/a.png")
 
 
@@ -360,7 +383,7 @@ def test_an_original_is_not_replaced_even_if_the_record_has_it(tmp_path):
         "source_sha256": "",
         "sha256": album.digest(before["a.png"]),
     }
-    files.write(album.record_of(Path("out")), json.dumps(entry))
+    disk.write(album.record_of(Path("out")), json.dumps(entry))
     assert run("out/a.png", "--overwrite") == 0
     assert sorted(contents()) == ["a-2.png", "a.png"] and contents()["a.png"] == before["a.png"]
 
@@ -369,7 +392,7 @@ def test_a_file_that_comes_while_coloring_stays(tmp_path, capsys, monkeypatch):
     photographs(tmp_path / "album", "a.png")
 
     def meanwhile(model, picture):
-        files.write("out/a.png", b"of another program")
+        disk.write("out/a.png", b"of another program")
         return picture
 
     monkeypatch.setattr(colorize, "colorize", meanwhile)
@@ -392,7 +415,7 @@ def test_pictures_of_one_name_get_numbers_the_same_in_every_run(tmp_path, capsys
 
 def test_two_copies_of_one_picture_are_both_made(tmp_path):
     photographs(tmp_path / "album", "a.png")
-    files.write("album/copy/a.png", (tmp_path / "album" / "a.png").read_bytes())
+    disk.write("album/copy/a.png", (tmp_path / "album" / "a.png").read_bytes())
     assert run("album") == 0
     assert sorted(contents()) == ["a.png", "copy/a.png"]
 
@@ -423,7 +446,7 @@ def test_a_picture_keeps_what_belongs_to_it(tmp_path):
 def test_what_is_lost_is_said(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(files, "_deepen", lambda *_: False)
     pixels = np.repeat(np.arange(12 * 16, dtype=np.uint16).reshape(12, 16, 1) * 300, 3, axis=-1)
-    files.write("deep.png", files.encode(files.Photograph(pixels), ".png"))
+    disk.write("deep.png", files.encode(files.Photograph(pixels), ".png"))
     assert run("deep.png") == 0
     assert says(capsys)[1].startswith("colorlib: 1 colored with a remark: 1 x without its lower 8 of 16 bits")
 

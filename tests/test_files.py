@@ -16,7 +16,8 @@ import skimage.io
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageCms
 
-from colorlib.data import files
+from colorlib import console
+from colorlib.data import disk, files
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +244,7 @@ def test_many_pixels_in_a_few_bytes_are_refused_before_they_are_decoded(make, wi
 def test_a_large_picture_asks_for_memory_before_it_is_decoded(dtype, bytes_of_a_pixel, monkeypatch):
     data = encoded(np.zeros((3300, 3300), dtype), "PNG")
     asked = []
-    monkeypatch.setattr(files, "check_memory", lambda size, what, remedy: asked.append((size, what)))
+    monkeypatch.setattr(disk, "check_memory", lambda size, what, remedy: asked.append((size, what)))
     files.open_photograph(data, "large")
     assert asked == [(bytes_of_a_pixel * 3300 * 3300, "large: 10,890,000 pixels")]
 
@@ -307,7 +308,7 @@ def test_tiff_and_png_are_what_other_readers_read(picture, deep, bits, tmp_path)
     pixels = picture if bits == 8 else deep
     layered = np.dstack([pixels, pixels[..., 0]])
     for array, photograph in ((pixels, files.Photograph(pixels)), (layered, files.Photograph(pixels, pixels[..., 0]))):
-        path = files.write(tmp_path / "a.tiff", files.encode(photograph, ".tiff"))
+        path = disk.write(tmp_path / "a.tiff", files.encode(photograph, ".tiff"))
         assert_array_equal(skimage.io.imread(path), array)
         with Image.open(path) as image:
             assert image.tag_v2.get(338) == (None if array is pixels else (2,))  # the fourth channel is transparency
@@ -490,7 +491,7 @@ def test_save_refuses_what_it_cannot_write(picture, tmp_path):
 @pytest.mark.parametrize(("step", "error"), [("fsync", OSError), ("replace", OSError), ("replace", KeyboardInterrupt)])
 def test_a_full_disk_and_an_interrupt_leave_the_old_file_and_nothing_else(tmp_path, monkeypatch, step, error):
     path = tmp_path / "deep" / "down" / "a.txt"
-    assert files.write(str(path), "gr\u00fcn\n") == path
+    assert disk.write(str(path), "gr\u00fcn\n") == path
     assert path.read_bytes() == "gr\u00fcn\n".encode()
 
     def fail(*_):
@@ -498,18 +499,18 @@ def test_a_full_disk_and_an_interrupt_leave_the_old_file_and_nothing_else(tmp_pa
 
     monkeypatch.setattr(os, step, fail)
     with pytest.raises(error, match="No space left on device") as caught:
-        files.write(path, b"new")
+        disk.write(path, b"new")
     assert error is KeyboardInterrupt or caught.value.filename == str(path)
     assert [child.name for child in path.parent.iterdir()] == ["a.txt"]
     assert path.read_bytes() == "gr\u00fcn\n".encode()
 
 
 def test_what_cannot_be_written_says_why(tmp_path):
-    files.write_json({"a": 1}, tmp_path / "a.json")
+    disk.write_json({"a": 1}, tmp_path / "a.json")
     with pytest.raises(NotADirectoryError, match=r"a\.json/b\.txt"):
-        files.write(tmp_path / "a.json" / "b.txt", "below a file")
+        disk.write(tmp_path / "a.json" / "b.txt", "below a file")
     with pytest.raises(ValueError, match=r"b\.json: .*not JSON compliant"):
-        files.write_json({"a": np.nan}, tmp_path / "b.json")
+        disk.write_json({"a": np.nan}, tmp_path / "b.json")
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
@@ -535,7 +536,7 @@ def test_shrink_reduces_the_short_side_and_never_enlarges(picture):
 def test_a_locked_folder_has_one_process_at_a_time_and_outlives_a_killed_one(tmp_path, capfd):
     folder = tmp_path / "new" / "folder"
     holding = (
-        "import sys, time; from colorlib.data import files\nwith files.locked(sys.argv[1]): print(1); time.sleep(60)"
+        "import sys, time; from colorlib.data import disk\nwith disk.locked(sys.argv[1]): print(1); time.sleep(60)"
     )
     command = [sys.executable, "-u", "-c", holding, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as first:
@@ -543,7 +544,7 @@ def test_a_locked_folder_has_one_process_at_a_time_and_outlives_a_killed_one(tmp
         entered = threading.Event()
 
         def enter():
-            with files.locked(folder):
+            with disk.locked(folder):
                 entered.set()
 
         second = threading.Thread(target=enter)
@@ -566,8 +567,8 @@ def test_only_parts_of_the_names_given_are_removed(tmp_path):
         "a.jpg",
     ]
     for name in left + others:
-        files.write(tmp_path / name, b"x")
-    files.remove_parts(tmp_path, {"a.jpg", "b/a.jpg", "b/c.csv"})
+        disk.write(tmp_path / name, b"x")
+    disk.remove_parts(tmp_path, {"a.jpg", "b/a.jpg", "b/c.csv"})
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()) == sorted(
         others
     )
@@ -575,12 +576,12 @@ def test_only_parts_of_the_names_given_are_removed(tmp_path):
 
 @pytest.mark.parametrize("folder", ["", "not/there/yet"])
 def test_what_does_not_fit_a_disk_or_the_memory_is_refused_before_it_begins(tmp_path, folder):
-    files.check_disk(tmp_path / folder, 1000, "pictures")
-    files.check_memory(1000, "pictures", "take fewer")
+    disk.check_disk(tmp_path / folder, 1000, "pictures")
+    disk.check_memory(1000, "pictures", "take fewer")
     with pytest.raises(OSError, match=r"features take 1000000.0 GB, and .* GB are free"):
-        files.check_disk(tmp_path / folder, 10**15, "features")
+        disk.check_disk(tmp_path / folder, 10**15, "features")
     with pytest.raises(MemoryError, match=r"pictures take 1000000.0 GB of memory, and .* GB are free: take fewer"):
-        files.check_memory(10**15, "pictures", "take fewer")
+        disk.check_memory(10**15, "pictures", "take fewer")
 
 
 @pytest.mark.parametrize(
@@ -594,15 +595,15 @@ def test_what_does_not_fit_a_disk_or_the_memory_is_refused_before_it_begins(tmp_
     ],
 )
 def test_a_name_cannot_steer_a_terminal(text, shown):
-    assert files.in_one_line(text) == shown
+    assert console.in_one_line(text) == shown
 
 
 def test_bars_are_for_people_and_not_for_logs(capsys, monkeypatch):
-    assert list(files.progress(range(3), delay=0)) == [0, 1, 2]
+    assert list(console.progress(range(3), delay=0)) == [0, 1, 2]
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    list(files.progress(range(3), delay=0))
+    list(console.progress(range(3), delay=0))
     assert "3/3" in capsys.readouterr().err
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    list(files.progress(range(3), delay=0))
+    list(console.progress(range(3), delay=0))
     assert capsys.readouterr().err == ""

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from colorlib.data import files
+from colorlib.data import disk
 from colorlib.scoring import results
 from notebooks.runner import bootstrap, clean, gallery, profiles
 from notebooks.runner import run as runner
@@ -487,7 +487,7 @@ def test_clean_leaves_what_it_does_not_know(tmp_path):
         "data/runs/best-model.h5", "data/processed/.a-0123456789.part/x.csv",
     ]  # fmt: skip
     for name in ours + theirs:
-        files.write(tmp_path / name, name)
+        disk.write(tmp_path / name, name)
     left = {path.relative_to(tmp_path).as_posix() for path in clean.clean(tmp_path)}
     found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert found == set(theirs) and left == {

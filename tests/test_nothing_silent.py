@@ -20,7 +20,7 @@ from skimage import data
 
 from colorlib import __main__ as cli
 from colorlib import colorize
-from colorlib.data import files, listing, sets
+from colorlib.data import disk, files, listing, sets
 
 PHOTO = files.shrink(data.coffee(), 96)
 GREY = cv2.cvtColor(PHOTO, cv2.COLOR_RGB2GRAY)
@@ -77,9 +77,9 @@ NOT_READ = {
 def test_a_file_that_is_not_read_is_told(capsys, command, name):
     content, kind = NOT_READ[name]
     files.save(GREY, "album/sound.png")
-    files.write(f"album/{name}", content)
-    files.write("album/notes.txt", "no picture, and none is missed")
-    files.write("album/.hidden.cr2", content)
+    disk.write(f"album/{name}", content)
+    disk.write("album/notes.txt", "no picture, and none is missed")
+    disk.write("album/.hidden.cr2", content)
     more = {"colorize": ["--out", "out"], "evaluate": ["album"]}.get(command, [])
     status, said = run(capsys, command, "album", *more)
     assert status == 1 and f"x {kind}" in said and name in said and "notes" not in said and "hidden" not in said
@@ -91,7 +91,7 @@ def test_a_file_that_is_not_read_is_told(capsys, command, name):
 @pytest.mark.parametrize("name", ["a.jfif", "b.JFIF", "c.jif", "d.pjpeg", "e.mpo", "f.dib", "g.pnm", "h.apng"])
 def test_pictures_of_rarer_suffixes_are_read(capsys, name):
     kind = {"f.dib": "BMP", "g.pnm": "PPM", "h.apng": "PNG"}.get(name, "JPEG")
-    files.write(f"album/{name}", encoded(GREY, kind))
+    disk.write(f"album/{name}", encoded(GREY, kind))
     assert run(capsys, "colorize", "album", "--out", "out")[0] == 0
     assert [path.stem for path in Path("out").iterdir()] == [name[0]]
 
@@ -105,7 +105,7 @@ def test_heic_is_read(capsys):
         ).mean()
         < 6
     )
-    files.write("album/IMG_0001.HEIC", content)
+    disk.write("album/IMG_0001.HEIC", content)
     status, said = run(capsys, "colorize", "album", "--out", "out", "--recolor")
     assert status == 0 and [path.name for path in Path("out").iterdir()] == ["IMG_0001.jpg"]
     assert b"2020:01:02 03:04:05" in Path("out/IMG_0001.jpg").read_bytes()
@@ -115,7 +115,7 @@ def test_without_its_reader_heic_is_named_with_the_extra(capsys, monkeypatch):
     monkeypatch.setattr(listing, "reads_heic", lambda: False)
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
     for name in ("a.heic", "b.HEIF", "c.hif"):
-        files.write(f"album/{name}", heic)
+        disk.write(f"album/{name}", heic)
     files.save(GREY, "album/sound.png")
     status, said = run(capsys, "colorize", "album", "--out", "out")
     assert status == 1 and "3 x HEIC" in said and "colorlib[heic]" in said
@@ -126,7 +126,7 @@ def test_without_its_reader_heic_is_named_with_the_extra(capsys, monkeypatch):
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
 def test_every_page_and_frame_is_colored_or_told(capsys, kind):
     name = f"scan.{kind.lower()}"
-    files.write(name, pages(kind))
+    disk.write(name, pages(kind))
     status, said = run(capsys, "colorize", name, "--out", "out")
     assert status == 1 and f"{name} pages 2 to 3" in said and "--all-pages" in said
     assert run(capsys, "colorize", name, "--out", "all", "--all-pages")[0] == 0
@@ -244,6 +244,23 @@ def png_of_gamma(picture, gamma):
     return encoded(picture, pnginfo=notes)
 
 
+P3 = (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060)
+TO_P3 = np.linalg.inv([[1.2249, -0.0420, -0.0196], [-0.2247, 1.0420, -0.0786], [0, 0, 1.0983]])  # as published
+
+
+def png_of_p3(how):
+    """PHOTO with the values of Display P3, in a PNG that says so in one of two ways."""
+    light = (LINEAR @ TO_P3).clip(0, 1)
+    p3 = np.uint8(np.rint(255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)))
+    notes = PngImagePlugin.PngInfo()
+    if how == "cICP":
+        notes.add(b"cICP", bytes([12, 13, 0, 1]))
+        notes.add(b"gAMA", (100_000).to_bytes(4, "big"))  # which then does not count
+    else:
+        notes.add(b"cHRM", b"".join(round(each * 100_000).to_bytes(4, "big") for each in P3))
+    return encoded(p3, pnginfo=notes)
+
+
 def turned_png(values):
     """A PNG of 16 bits on its side, which says so."""
     png = cv2.imencode(".png", np.ascontiguousarray(values[:, ::-1].swapaxes(0, 1)))[1].tobytes()
@@ -308,6 +325,8 @@ STORED = {
     ),
     "12 bits in 16, color": lambda: cv2.imencode(".png", (DEEP >> 4)[..., ::-1])[1].tobytes(),
     "PNG of gamma 1.8": lambda: png_of_gamma(np.uint8(np.rint(255 * LINEAR ** (1 / 1.8))), 1 / 1.8),
+    "PNG of other primaries": lambda: png_of_p3("cHRM"),
+    "PNG of a color space by its number": lambda: png_of_p3("cICP"),
 }
 STORED_GREY = {
     "12 bits": lambda: packed_12_bits(GREY),
@@ -368,6 +387,21 @@ def test_values_of_no_known_scale_are_refused(values):
         files.load(tiff(np.tile(values, (20, 10)), photometric="minisblack"))
 
 
+def test_colors_of_high_dynamic_range_are_refused():
+    notes = PngImagePlugin.PngInfo()
+    notes.add(b"cICP", bytes([9, 16, 0, 1]))
+    with pytest.raises(files.ImageError, match="high dynamic range"):
+        files.load(encoded(PHOTO, pnginfo=notes))
+
+
+def test_primaries_that_span_no_colors_are_set_aside():
+    notes = PngImagePlugin.PngInfo()
+    notes.add(b"cHRM", (30_000).to_bytes(4, "big") * 8)
+    photograph = files.open_photograph(encoded(PHOTO, pnginfo=notes), "a.png")
+    assert (photograph.pixels == PHOTO).all()
+    assert "without its primaries" in photograph.remarks[0]
+
+
 def test_a_raw_file_named_as_a_tiff_is_no_picture():
     file = io.BytesIO()
     with tifffile.TiffWriter(file) as writer:
@@ -397,7 +431,7 @@ BLEMISHES = {
 @pytest.mark.parametrize("blemish", BLEMISHES)
 def test_a_blemish_beside_the_pixels_is_set_aside(capsys, blemish, kind):
     name = f"a.{kind.lower()}"
-    files.write(name, encoded(np.repeat(GREY[..., None], 3, axis=-1), kind, **BLEMISHES[blemish]))
+    disk.write(name, encoded(np.repeat(GREY[..., None], 3, axis=-1), kind, **BLEMISHES[blemish]))
     status, said = run(capsys, "colorize", name, "--out", "out")
     assert status == 0 and len(list(Path("out").iterdir())) == 1
     assert "profile" not in blemish or "without its color profile" in said
@@ -441,6 +475,16 @@ def test_what_is_damaged_beside_the_pixels_does_not_cost_them(blemish):
 
 
 # 4. What the command is not for
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_damaged_note_does_not_cost_where_up_is(kind):
+    exif = Image.Exif()
+    exif[274] = 3
+    whole = encoded(PHOTO, kind, exif=exif, **({"quality": 98, "subsampling": 0} if kind == "JPEG" else {}))
+    at, damaged = (33, chunk(b"iCCP", b"")) if kind == "PNG" else (2, segment(0xE0, b"JFIF"))
+    photograph = files.open_photograph(whole[:at] + damaged + whole[at:], "a")
+    assert np.abs(photograph.pixels.astype(int) - PHOTO[::-1, ::-1]).mean() < 2
 
 
 def letter(paper=235, ink=60, scale=1.0):
@@ -549,7 +593,7 @@ def test_what_is_named_as_a_picture_and_is_none_is_told_what_it_is(start, told):
     ],
 )
 def test_a_file_that_is_no_set_is_told_what_it_is(capsys, name, content, told):
-    files.write(name, content)
+    disk.write(name, content)
     status, said = run(capsys, "data", name)
     assert status == 2 and told in said and said.count("\n") == 1
 

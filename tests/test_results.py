@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from colorlib.data import files, sets
+from colorlib.data import disk, files, sets
 from colorlib.scoring import results, scores
 from notebooks.runner import run as runner
 
@@ -94,7 +94,7 @@ def test_a_writer_that_dies_at_any_step_leaves_a_table_that_can_be_read(tmp_path
         next(steps)  # StopIteration: the process is gone
         return whole(path, content)
 
-    whole = files.write
+    whole = disk.write
     with monkeypatch.context() as patch, pytest.raises(StopIteration):
         patch.setattr(files, "write", dying)
         write(tmp_path, "classes", 0, [7, 8])

@@ -220,6 +220,14 @@ def album(tmp_path):
     return folder
 
 
+def test_a_set_may_lie_behind_links(tmp_path):
+    write_folder(tmp_path / "elsewhere", {"a.png": saved(photograph(1), "PNG")})
+    album = write_folder(tmp_path / "album", {"faces/read.me": b"pictures: see the link"})
+    (album / "faces" / "all").symlink_to(tmp_path / "elsewhere")
+    (album / "flowers").symlink_to(tmp_path / "elsewhere")
+    assert list(sets.sources_in(album)) == ["faces", "flowers"]
+
+
 def test_look_alikes_in_two_sets_of_a_folder_fall_into_one_split(album, tmp_path):
     alone = {name: by_source(prepare(path, tmp_path)) for name, path in sets.sources_in(album).items()}
     beside = {name: by_source(prepare(f"{album}::{name}", tmp_path)) for name in alone}

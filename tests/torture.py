@@ -35,8 +35,8 @@ import numpy as np
 import pandas as pd
 
 from colorlib import __main__ as cli
-from colorlib import colorize, training
-from colorlib.data import files, pipeline, sets
+from colorlib import colorize, console, training
+from colorlib.data import disk, files, pipeline, sets
 from colorlib.models import backbones
 from colorlib.scoring import results
 
@@ -85,7 +85,7 @@ def train():
     first = checkpoint.restore(model)
     x = np.random.default_rng(0).random((64, 6), np.float32)
     model.fit(x, x @ np.ones((6, 40)), epochs=6, initial_epoch=first, callbacks=[checkpoint], shuffle=False, verbose=0)
-    files.write("run/trained.npy", np.concatenate([each.ravel() for each in model.get_weights()]).tobytes())
+    disk.write("run/trained.npy", np.concatenate([each.ravel() for each in model.get_weights()]).tobytes())
 
 
 def color():
@@ -167,7 +167,7 @@ def start(work, folder):
         try:
             work()
         except (ValueError, OSError, MemoryError) as error:
-            print(f"refused: {files.in_one_line(str(error))}", flush=True)
+            print(f"refused: {console.in_one_line(str(error))}", flush=True)
             status = 2
         except BaseException:
             traceback.print_exc()
@@ -370,7 +370,7 @@ def main():
     print(*failed[:20], sep="\n")
     if options.out:
         minutes, hardware = (time.time() - begun) / 60, results.hardware()
-        files.write_json({"seed": options.seed, "minutes": minutes, "hardware": hardware, "table": table}, options.out)
+        disk.write_json({"seed": options.seed, "minutes": minutes, "hardware": hardware, "table": table}, options.out)
     sys.exit(1 if any(row["lost"] or row["wrong"] for row in table.values()) else 0)
 
 

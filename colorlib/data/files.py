@@ -6,16 +6,8 @@ tags, 16 bits, alpha, broken data) is decided here once.
 
 import contextlib
 import dataclasses
-import errno
-import fcntl
 import io
-import json
-import os
-import re
-import shutil
 import struct
-import sys
-import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -23,18 +15,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
-from tqdm import tqdm
 
-from colorlib.color import linear_to_rgb
-from colorlib.data import depth, listing
+from colorlib.color import linear_to_rgb, primaries_to_srgb, rgb_to_linear, to_uint8
+from colorlib.data import chunks, depth, disk, listing
 
 # Only formats of photographs: Pillow also knows some that run other programs (EPS) or are no pictures at all.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM", "JPEG2000")
 _WITH_DEPTH = ("PNG", "TIFF", "PPM", "JPEG2000")  # formats of 16-bit color
 _WITH_PAGES = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")  # the second picture of a JPEG is a preview or a depth map
-_MAX_PAGES = 10_000
+MAX_PAGES = 10_000  # of a file, at most, are looked at
 _BEFORE_PIXELS = 2**18  # bytes, of a PNG, in which it says whether it is an animation
-TIMEOUT = 30  # seconds for a server to answer, then for each piece of a download
 # Lets 100-megapixel cameras and large scans through (450 MB as 8-bit RGB) and stops decompression bombs.
 MAX_PIXELS = 150_000_000
 MAX_PIXELS_OF_A_BYTE = 20_000  # the emptiest page packs to a tenth of that, a bomb to hundreds of times
@@ -55,6 +45,7 @@ _PHOTOMETRIC, _ORIENTATION, _EXIF, _GPS = 262, 274, 34665, 34853  # tags of TIFF
 # Of TIFF: 1 is a preview; bits; the largest value; 2 is plane by plane; 2 is signed, 3 is float; pages within; RAW
 _SUBFILE, _BITS, _MOST, _PLANES, _FORMAT, _FURTHER, _DNG = 254, 258, 281, 284, 339, 330, 50706
 _GAMMA = 1 / 2.2, 0.02  # of a PNG's pixels, and how far it may be off: so are those of sRGB
+_PRIMARIES = 0.02  # how far the matrix from a PNG's primaries to sRGB's may be off: so much is rounding
 # EXIF tags of the photograph: title, camera, date, author, rights, Windows's fields. All others, and these of the
 # camera's part (color space, size), are of its file and do not fit the new one.
 _ABOUT_PHOTOGRAPH = {269, 270, 271, 272, 285, 305, 306, 315, 316, 33432, *range(40091, 40096)}
@@ -155,6 +146,10 @@ def _odd(image, data, is_deep):
 def _photograph(image, data, is_deep):
     """The photograph in Pillow's image of a file's bytes."""
     photograph, has_16_bits = Photograph(None), _has_16_bits(image)
+    if image.format == "PNG" and (primaries := chunks.primaries_of_png(data)):
+        for other in ("icc_profile", "gamma", "srgb"):  # it counts before all else that the file says of its colors
+            image.info.pop(other, None)
+        image.info["chromaticity"] = primaries
     exif = _exif(image, photograph.remarks)
     orientation = exif.get(_ORIENTATION, 1)  # Pillow forgets it in decoding
     _decode(image)
@@ -194,39 +189,6 @@ def _exif(image, remarks):
         return Image.Exif()
 
 
-def progress(*arguments, **options):
-    """A tqdm bar where somebody looks at it: in a terminal or a notebook, and not in the log of a script."""
-    is_seen = sys.stderr.isatty() or "ipykernel" in sys.modules
-    return tqdm(*arguments, **({"delay": 2, "disable": not is_seen or "TQDM_DISABLE" in os.environ} | options))
-
-
-def in_one_line(text):
-    """A text for a message: in one line, with what could steer a terminal, as names of files may, made visible."""
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in " ".join(text.split()))
-
-
-class Room:
-    """Holds up threads so that the sizes of what is in work add up to at most `most`; a larger one works alone."""
-
-    def __init__(self, most):
-        self.most, self.free = most, most
-        self.entrance, self.changed = threading.Lock(), threading.Condition()
-
-    @contextlib.contextmanager
-    def place(self, size):
-        """A place of a size, for a `with`. They come in one after another, or small ones would keep a large one out."""
-        size = min(size, self.most)
-        with self.entrance, self.changed:
-            self.changed.wait_for(lambda: size <= self.free)
-            self.free -= size
-        try:
-            yield
-        finally:
-            with self.changed:
-                self.free += size
-                self.changed.notify_all()
-
-
 def count_pixels(data, name):
     """Counts a picture's pixels by its header alone; from a file's bytes. Raises `ImageError`."""
 
@@ -242,49 +204,20 @@ def _or_bare(work, data):
     try:
         return work(data), False
     except ImageError as error:
-        what, bare = listing.what_is(data.lstrip(b"\r\n")), None
-        if what == "PNG":
-            bare = _bare_png(data)
-        elif what == "JPEG":
-            bare = _bare_jpeg(data)
-        if bare is None or bare == data:
-            raise
-        try:
-            return work(bare), True
-        except ImageError:
-            raise error from None
-
-
-def _bare_png(data):
-    """A PNG file's bytes with the chunks alone that make its pixels; None where these are cut."""
-    kept, at = [data[:8]], 8
-    while at + 12 <= len(data):
-        length, kind = struct.unpack(">I4s", data[at : at + 8])
-        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
-            kept.append(data[at : at + 12 + length])
-        at += 12 + length
-        if kind == b"IEND":
-            return b"".join(kept)
-    return None
-
-
-def _bare_jpeg(data):
-    """A JPEG file's bytes without notes, profiles and what stands before it; None where its header is cut."""
-    at = data.find(b"\xff\xd8\xff") + 2
-    kept = [b"\xff\xd8"]
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        kind, length = data[at + 1], struct.unpack(">H", data[at + 2 : at + 4])[0]
-        if kind == 0xDA:  # from here on there are pixels
-            return b"".join([*kept, data[at:]])
-        is_of_the_colors = kind == 0xEE and length >= 14  # Adobe's, which tells how they are stored
-        if not (0xE0 <= kind <= 0xEF or kind == 0xFE) or is_of_the_colors:
-            kept.append(data[at : at + 2 + length])
-        at += 2 + length
-    return None
+        what = listing.what_is(data.lstrip(b"\r\n"))
+        for with_exif in (True, False):
+            bare = chunks.bare(what, data, with_exif=with_exif)
+            if bare not in (None, data):
+                with contextlib.suppress(ImageError):
+                    return work(bare), True
+        raise error
 
 
 def count_pages(path):
-    """Counts the pages or frames of a picture file: 1 for most. Previews are none. Raises `ImageError`."""
+    """Counts the pages or frames of a picture file: 1 for most, `MAX_PAGES` at most. Previews are none.
+
+    Raises `ImageError`.
+    """
     try:
         with open(path, "rb") as file:
             start = file.read(_BEFORE_PIXELS)
@@ -304,7 +237,7 @@ def _pages(image):
         first = image.tell() if image.format == "HEIF" else 0  # which picture of several is the one to show
         return [first, *(place for place in range(count) if place != first)]
     found = []
-    for place in range(min(count, _MAX_PAGES)):
+    for place in range(min(count, MAX_PAGES)):
         image.seek(place)
         if _DNG in image.tag_v2 or (image.tag_v2.get(_SUBFILE, 0) & 1 and _FURTHER in image.tag_v2):
             raise ValueError(listing.why_not("RAW"))  # its pages are previews
@@ -340,7 +273,7 @@ def _opened(data, name, page=0):
                 raise ImageError(name, f"{pixels:,} pixels in {len(data):,} bytes are no photograph")
             if pixels > _LARGE:
                 bytes_of_a_pixel = 30 if _has_16_bits(image) else 16  # at most, while it is decoded
-                check_memory(bytes_of_a_pixel * pixels, f"{name}: {pixels:,} pixels", "close other programs")
+                disk.check_memory(bytes_of_a_pixel * pixels, f"{name}: {pixels:,} pixels", "close other programs")
             yield image
     except ImageError:
         raise
@@ -501,17 +434,11 @@ def _deepen(photograph, deep):
 
 
 def _to_srgb(image, info, remarks):
-    """Converts an image of mode L, RGB, CMYK or LAB by its ICC profile, or a PNG's gamma, to sRGB."""
+    """Converts an image of mode L, RGB, CMYK or LAB by its ICC profile, or a PNG's gamma and primaries, to sRGB."""
     profile = info.get("icc_profile")
     if not profile and image.mode != "LAB":
-        gamma, converted = info.get("gamma"), image if image.mode == "RGB" else image.convert("RGB")
-        if gamma and not 0.1 < gamma < 5:
-            remarks.append(f"without its gamma of {gamma:g}, which cannot be")
-        elif gamma and "srgb" not in info and abs(gamma - _GAMMA[0]) > _GAMMA[1] and image.mode in ("L", "RGB"):
-            linear = (np.arange(256) / 255) ** (1 / gamma)  # PNG specification, 13.13
-            levels = np.rint(255 * linear_to_rgb(linear)).astype(int).tolist()
-            converted = converted.point(3 * levels)
-        return converted
+        converted = image if image.mode == "RGB" else image.convert("RGB")
+        return _from_gamma(converted, info, remarks) if image.mode in ("L", "RGB") else converted
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile) if profile else ImageCms.createProfile("LAB"))
         space = source.profile.xcolor_space.strip()
@@ -528,9 +455,36 @@ def _to_srgb(image, info, remarks):
         return image.convert("RGB")
 
 
+def _from_gamma(image, info, remarks):
+    """Converts an image of mode RGB by the gamma and primaries of its PNG file to sRGB (PNG specification, 13.13)."""
+    if "srgb" in info:
+        return image
+    gamma, to_srgb = info.get("gamma"), None
+    if gamma and not 0.1 < gamma < 5:
+        remarks.append(f"without its gamma of {gamma:g}, which cannot be")
+        gamma = None
+    if gamma and abs(gamma - _GAMMA[0]) <= _GAMMA[1]:
+        gamma = None
+    if info.get("chromaticity"):
+        try:
+            to_srgb = primaries_to_srgb(info["chromaticity"])
+        except ValueError as error:
+            remarks.append(f"without its primaries: {error}")
+    if to_srgb is not None and np.abs(to_srgb - np.eye(3)).max() < _PRIMARIES:
+        to_srgb = None
+    levels = np.arange(256) / 255
+    linear = levels ** (1 / gamma) if gamma else rgb_to_linear(levels)
+    if to_srgb is not None:
+        colors = _array(image)
+        for row in colors:
+            row[:] = to_uint8(linear_to_rgb(np.maximum(linear[row] @ to_srgb, 0)))
+        return Image.fromarray(colors)
+    return image.point(3 * to_uint8(linear_to_rgb(linear)).tolist()) if gamma else image
+
+
 def save(array, path):
     """Writes uint8 (H, W, 3) or (H, W) in the suffix's format. Whole or not at all, raises: see `encode`, `write`."""
-    write(path, encode(array, Path(path).suffix, path))
+    disk.write(path, encode(array, Path(path).suffix, path))
 
 
 def encode(picture, suffix, name="picture"):
@@ -622,109 +576,3 @@ def _resize(picture, height, width):
     # OpenCV's area filter rounds once; Pillow's, in two passes, comes out up to a level brighter.
     how = cv2.INTER_AREA if height <= picture.shape[0] else cv2.INTER_LINEAR
     return cv2.resize(np.ascontiguousarray(picture), (width, height), interpolation=how)
-
-
-@contextlib.contextmanager
-def locked(folder):
-    """Makes a folder and keeps other processes that lock it out; a second one says that it waits for the first.
-
-    The lock ends with the block, or with the process, however that ends.
-    """
-    is_ours = False
-    while not is_ours:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"{folder}: another process works in this folder; waiting for it", file=sys.stderr, flush=True)
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            # The other one may have removed the folder that this one waited for.
-            is_ours = Path(folder).exists() and os.path.samestat(os.fstat(handle), os.stat(folder))
-            if is_ours:
-                yield
-        finally:
-            os.close(handle)
-
-
-def fetch(url, md5, path):
-    """Downloads a file to `path`, unless it is there, with progress; returns the path. It is whole or not there.
-
-    A call goes on where an earlier one broke off. Raises OSError where the network or the disk fails, and ValueError
-    for a file of another md5.
-    """
-    import pooch  # these two are needed for downloads only
-    import requests
-
-    path = Path(path)
-    part = path.with_name(f"{path.name}.part")
-
-    def go_on(url, target, _):  # what pooch lacks: it starts anew
-        with part.open("ab") as file:
-            rest = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
-            try:
-                pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=TIMEOUT, headers=rest)(url, file, None)
-            except requests.HTTPError:  # it may be the rest that the server refuses
-                part.unlink(missing_ok=True)
-                raise
-        part.replace(target)
-
-    return Path(pooch.retrieve(url, f"md5:{md5}", path.name, path.parent, downloader=go_on))
-
-
-def write(path, content):
-    """Writes bytes, or text as UTF-8, beside `path` and renames it there; makes missing folders. Returns the path.
-
-    Whole or not at all: where that fails, or at a power cut, what stood there before stays. Raises OSError naming
-    `path` where the disk refuses: full, read-only, not permitted, or a file where a folder should be.
-    """
-    path = Path(path)
-    # A name of its own for each thread of each process: the last one to finish wins, and none mixes with another.
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        if not path.parent.exists():  # where it is a file, writing tells so better than mkdir
-            path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with beside.open("wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-                file.flush()
-                os.fsync(file.fileno())  # on the disk before the name changes
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    return path
-
-
-def remove_parts(folder, names):
-    """Removes what killed processes left of writing files of these names, paths below a folder that this one locks."""
-    for part in Path(folder).rglob(".*.part"):
-        name = re.fullmatch(r"\.(.+)\.\d+-\d+\.part", part.name)
-        if name and part.with_name(name[1]).relative_to(folder).as_posix() in names:
-            part.unlink()
-
-
-def check_disk(folder, size, what):
-    """Raises OSError where a folder's disk has no room for so many bytes; it need not exist yet."""
-    place = next(place for place in (Path(folder).resolve(), *Path(folder).resolve().parents) if place.exists())
-    if size > (free := shutil.disk_usage(place).free):
-        raise OSError(errno.ENOSPC, f"{what} take {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free", str(folder))
-
-
-def check_memory(size, what, remedy):
-    """Raises MemoryError, saying what to do, where the computer has not so many bytes free, and tells so (Linux)."""
-    meminfo = Path("/proc/meminfo")
-    found = re.search(r"MemAvailable: +(\d+) kB", meminfo.read_text()) if meminfo.exists() else None
-    if found and size > (free := 1024 * int(found[1])):
-        raise MemoryError(f"{what} take {size / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free: {remedy}")
-
-
-def write_json(value, path):
-    """Writes a value as JSON, whole or not at all. Raises ValueError for NaN or infinity, which JSON lacks."""
-    try:
-        text = json.dumps(value, indent=1, allow_nan=False) + "\n"
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    write(path, text)

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from colorlib import color
-from colorlib.data import files
+from colorlib import color, console
+from colorlib.data import disk, files
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # when imported, it would ask the network for a newer version
 _FORMAT = 2  # part of a cache's name; raise it when what is cached changes
@@ -66,7 +66,7 @@ def load(paths, image_size, *, cache=None):
         if cache is not None:
             return tf.constant([str(file) for file in _cached(paths, image_size, Path(cache))])
         size = 12 * len(paths) * image_size**2
-        files.check_memory(size, f"{len(paths):,} pictures of {image_size} pixels", "give a folder as `cache`")
+        disk.check_memory(size, f"{len(paths):,} pictures of {image_size} pixels", "give a folder as `cache`")
         lab, done = tf.raw_ops.Empty(shape=(len(paths), image_size, image_size, 3), dtype=tf.float32), 0
         for batch in _decoded(paths, image_size, _to_lab):
             rows = tf.range(done, done := done + len(batch))
@@ -200,7 +200,7 @@ def _decoded(paths, image_size, then=tf.identity):
         raise ValueError("no pictures to read: the list of paths is empty")
     paths = [str(path) for path in paths]
     read = tf.data.Dataset.from_tensor_slices(paths).map(lambda path: then(decode(path, image_size)), **_PARALLEL)
-    with files.progress(total=len(paths), desc="reading", unit=" pictures", leave=False) as progress:
+    with console.progress(total=len(paths), desc="reading", unit=" pictures", leave=False) as progress:
         try:
             for batch in read.batch(32).prefetch(2).with_options(_OPTIONS):
                 yield batch
@@ -223,7 +223,7 @@ def _cached(paths, image_size, cache):
     stats = [[Path(path).name, os.stat(path).st_size, os.stat(path).st_mtime_ns] for path in paths]
     key = hashlib.sha256(json.dumps([_FORMAT, image_size, stats]).encode()).hexdigest()[:16]
     folder = cache / key
-    with files.locked(folder):
+    with disk.locked(folder):
         for leftover in folder.glob("*.part"):  # of a process that was killed
             leftover.unlink()
         kept = [folder / f"{number:07d}.rgb" for number in range(len(paths))]
@@ -233,12 +233,12 @@ def _cached(paths, image_size, cache):
         if missing and any(folder.glob("*.rgb")):
             print(f"{folder}: {len(missing)} of {len(kept)} cached pictures are missing or damaged; making them anew")
         if missing or not kept:
-            files.check_disk(folder, 3 * len(missing) * image_size**2, f"{len(missing):,} cached pictures")
+            disk.check_disk(folder, 3 * len(missing) * image_size**2, f"{len(missing):,} cached pictures")
             batches = _decoded([paths[number] for number in missing], image_size)
             made = (picture for batch in batches for picture in batch.numpy())
             for number, picture in zip(missing, made, strict=True):
                 content = picture.tobytes()
-                files.write(kept[number], content + zlib.crc32(content).to_bytes(4))
+                disk.write(kept[number], content + zlib.crc32(content).to_bytes(4))
     return kept
 
 

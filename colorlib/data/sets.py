@@ -51,8 +51,8 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from colorlib import color
-from colorlib.data import files, listing
+from colorlib import color, console
+from colorlib.data import disk, files, listing
 
 # Painted from a seed, any number; Oxford 102 Flowers, 345 MB to download; CelebA, to be downloaded by hand.
 NAMES = ("scenes", "flowers", "celeba")
@@ -141,8 +141,8 @@ def sources_in(sets):
     found = {}
     for end in ("", *ARCHIVES):  # a folder counts before an archive of its name
         for path in sorted(Path(sets).expanduser().glob(f"[!.]*{end}")):
-            inside = (file.relative_to(path).as_posix() for file in path.rglob("*"))
-            if path.is_file() if end else any(_is_taken(name) for name in inside):
+            inside = None if end else listing.walk(path)
+            if path.is_file() if end else inside.pictures or inside.films:
                 found.setdefault(path.name.removesuffix(end), path)
     return {name: found[name] for name in (*ROLES, *sorted(found)) if name in found}
 
@@ -224,7 +224,7 @@ def join_alike(rows, hashes):
     signs = np.where(hashes, np.float32(1), np.float32(-1))
     signs[np.sum(hashes, axis=(1, 2)) < ALIKE] = 0  # of one shade: the black frames of two films show nothing alike
     flat = signs.reshape(len(signs), -1)
-    for start in files.progress(range(0, len(flat), 512), desc="comparing pictures", unit=" x 512"):
+    for start in console.progress(range(0, len(flat), 512), desc="comparing pictures", unit=" x 512"):
         block = signs[start : start + 512]
         for some in (block, block[:, :, ::-1]):
             # The product of two hashes of 1 and -1 counts the bits that agree, less those that differ.
@@ -247,7 +247,7 @@ def _made(final, source, fill, *arguments, is_due=lambda: False):
     try:
         if _is_whole(final) and not is_due():
             return final
-        with files.locked(beside):
+        with disk.locked(beside):
             try:
                 if not _is_whole(final) or is_due():  # else another process made it meanwhile
                     if final.exists():
@@ -305,9 +305,9 @@ def _build(target, source, entries):
     with (
         contextlib.closing(entries),  # ends the processes that paint scenes, should this be interrupted
         concurrent.futures.ThreadPoolExecutor(workers) as pool,  # Pillow decodes and encodes without the GIL
-        files.progress(total=count, desc=f"preparing {source}", unit=" pictures") as progress,
+        console.progress(total=count, desc=f"preparing {source}", unit=" pictures") as progress,
     ):
-        room = files.Room(MAX_PIXELS)
+        room = disk.Room(MAX_PIXELS)
         while some := _some(entries, 8 * workers):
             for row in pool.map(lambda entry: _store(target, room, *entry), some):
                 cleaned.append(row)
@@ -367,7 +367,7 @@ def _store(target, room, name, content, group=None):
     (target / file).write_bytes(content)
     about = {"width": width, "height": height, "bytes": len(content), "crc32": zlib.crc32(content)}
     about["toned"] = color.is_toned_or_grey(color.lab_of(files.shrink(picture, 64)))
-    about["pages"], about["remark"] = pages, files.in_one_line("; ".join(remarks))
+    about["pages"], about["remark"] = pages, console.in_one_line("; ".join(remarks))
     return {"file": file, "group": group or own, **about, "source": name, "hash": difference_hash(picture)}
 
 
@@ -383,9 +383,9 @@ def _write_tables(target, rows, rejected, hashes=None):
         }
     sums = {}
     for name, content in tables.items():
-        files.write(target / name, content)
+        disk.write(target / name, content)
         sums[name] = hashlib.sha256(content).hexdigest()
-    files.write_json({"pictures": len(rows), "passing": passing, "sha256": sums}, target / "set.json")
+    disk.write_json({"pictures": len(rows), "passing": passing, "sha256": sums}, target / "set.json")
 
 
 def _can_be_read_now(folder, entries):
@@ -393,7 +393,7 @@ def _can_be_read_now(folder, entries):
     passing = set(json.loads((folder / "set.json").read_bytes()).get("passing", ()))
     for name, content, *_ in entries(passing)[1] if passing else ():
         with contextlib.suppress(files.ImageError):
-            _load(name, content, files.Room(MAX_PIXELS))
+            _load(name, content, disk.Room(MAX_PIXELS))
             return True
     return False
 
@@ -517,11 +517,6 @@ def name_hash(name):
 def _what_is(path):
     with path.open("rb") as file:
         return listing.what_is(file.read(64))
-
-
-def _is_taken(name):
-    """Whether a name below a folder is that of a picture or a film."""
-    return not listing.is_hidden(name) and listing.kind_of(name) in ("picture", "film")
 
 
 def _choose(entries, limit, where, left_out=()):
@@ -667,7 +662,7 @@ def _filmed(videos, not_taken, limit, where):
     from colorlib.data import video  # FFmpeg, which no other source needs
 
     promised = []
-    for name, _, file in files.progress(videos, desc="reading the headers of videos"):
+    for name, _, file in console.progress(videos, desc="reading the headers of videos"):
         promised += [(_moment(name, index * video.EVERY), name, file) for index in range(video.count(file))]
     chosen = _choose(promised, limit, where)
 
@@ -704,7 +699,7 @@ def _download_flowers(raw):
     """
     path = raw / FLOWERS.rpartition("/")[2]
     try:
-        return files.fetch(FLOWERS, FLOWERS_MD5, path)
+        return disk.fetch(FLOWERS, FLOWERS_MD5, path)
     except (OSError, ValueError) as error:  # ValueError: the checksum
         todo = f"try again, or put the file (md5 {FLOWERS_MD5}) at {path}"
         raise SourceError(f"flowers: cannot download {FLOWERS} ({error}); {todo}") from error

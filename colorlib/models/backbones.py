@@ -26,8 +26,8 @@ import numpy as np
 from keras import layers, ops
 from keras.applications import VGG16, InceptionResNetV2, ResNet50, imagenet_utils
 
-from colorlib import color
-from colorlib.data import files
+from colorlib import color, console
+from colorlib.data import disk
 
 EPSILON = 1e-3  # of EfficientNet's BatchNorm
 STAGES = (  # of EfficientNet-Lite0: repeats, kernel, stride, expansion, width
@@ -199,7 +199,7 @@ def _find(source, checksum, weights):
     if source.startswith("http"):
         path = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models" / source.rpartition("/")[2]
         try:
-            files.fetch(source, checksum, path)
+            disk.fetch(source, checksum, path)
         except (OSError, ValueError) as error:  # of the network or the disk; another file than the published one
             advice = f"if you are offline, get it elsewhere and put it at {path}"
             raise DownloadError(f"{source} cannot be downloaded ({error}); {advice}") from error
@@ -287,7 +287,7 @@ def cached_features(backbone, batches, folder):
         weights.update(np.ascontiguousarray(ops.convert_to_numpy(weight)))
     key = [digest.hexdigest() for digest in (hashlib.sha256(config), weights, pictures)]
     place = Path(folder) / "-".join(text[:10] for text in key)
-    with files.locked(place):
+    with disk.locked(place):
         return _filled(backbone, batches, place, key, sizes)
 
 
@@ -298,7 +298,7 @@ def _filled(backbone, batches, place, key, sizes):
     pictures, seen, count = hashlib.sha256(), 0, sum(sizes)
     if done == count:
         return np.load(path, mmap_mode="r")
-    for lightness in files.progress(_digested(batches, pictures), "features", len(sizes), leave=False):
+    for lightness in console.progress(_digested(batches, pictures), "features", len(sizes), leave=False):
         start, seen = seen, seen + len(lightness)
         if seen <= done:
             continue
@@ -307,7 +307,7 @@ def _filled(backbone, batches, place, key, sizes):
             raise ValueError(f"features of {backbone.name} up to {np.abs(computed).max():g} do not fit float16")
         content = io.BytesIO()
         if not done:
-            files.check_disk(place, count * computed[0].size * 2, f"features of {count:,} pictures")
+            disk.check_disk(place, count * computed[0].size * 2, f"features of {count:,} pictures")
             header = {"descr": "<f2", "fortran_order": False, "shape": (count, *computed.shape[1:])}
             np.lib.format.write_array_header_2_0(content, header)
         content.write(computed.astype("<f2").tobytes())
@@ -319,7 +319,7 @@ def _filled(backbone, batches, place, key, sizes):
             raise OSError(error.errno, error.strerror, str(path)) from error
         checksum.update(content.getbuffer())
         done, noted = seen, {"key": key, "done": seen, "size": size, "checksum": checksum.hexdigest()}
-        files.write(note, json.dumps(noted))
+        disk.write(note, json.dumps(noted))
     if pictures.hexdigest() != key[-1]:
         note.unlink(missing_ok=True)
         raise ValueError("the batches came otherwise the second time: give them without training, or as a list")

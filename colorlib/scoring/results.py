@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from colorlib import color
-from colorlib.data import files, sets
+from colorlib.data import disk, sets
 from colorlib.scoring import baselines, scores
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -124,8 +124,8 @@ def merge(table, rows, pictures, notes, *, same=KEYS):
     Whole or not at all, and one writer at a time: the folder is locked meanwhile.
     """
     table = Path(table)
-    with files.locked(table.parent):
-        files.remove_parts(table.parent, {table.with_suffix(end).name for end in (".csv", ".json", ".pictures.csv.gz")})
+    with disk.locked(table.parent):
+        disk.remove_parts(table.parent, {table.with_suffix(end).name for end in (".csv", ".json", ".pictures.csv.gz")})
         old, old_pictures, old_notes = read(table) if table.exists() else (rows[:0], pictures[:0], {})
         before_it = [table.read_bytes()] if table.exists() else []
         gone = pd.MultiIndex.from_frame(old[same]).isin(pd.MultiIndex.from_frame(rows[same]))
@@ -140,10 +140,10 @@ def merge(table, rows, pictures, notes, *, same=KEYS):
         before, after = {*old["pictures"], *rows["pictures"]}, {*merged["pictures"]}
         for named in [before] if before == after else [before, after]:
             some = pictures[pictures["pictures"].isin(named)].to_csv(index=False, float_format="%.6g")
-            files.write(table.with_suffix(".pictures.csv.gz"), gzip.compress(some.encode(), mtime=0))
-            files.write(table.with_suffix(".json"), meanwhile)
-            files.write(table, text)
-        files.write(table.with_suffix(".json"), in_the_end)
+            disk.write(table.with_suffix(".pictures.csv.gz"), gzip.compress(some.encode(), mtime=0))
+            disk.write(table.with_suffix(".json"), meanwhile)
+            disk.write(table, text)
+        disk.write(table.with_suffix(".json"), in_the_end)
 
 
 def _packed(notes, tables):

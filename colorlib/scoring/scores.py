@@ -16,8 +16,7 @@ from scipy.stats import wasserstein_distance
 from skimage.color import deltaE_ciede2000
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from colorlib import color
-from colorlib.data import files
+from colorlib import color, console
 
 AUC_LIMIT = 150  # Lab units; Zhang, Isola and Efros 2016
 PSNR_CEILING = 10 * math.log10(255**2 * 12)  # dB, 58.9: rounding alone; equal pictures would be infinite
@@ -277,7 +276,7 @@ def one_by_one(names, load):
     (name, reason) for each that loading or scoring could not take. Raises ValueError where none is left.
     """
     rows, clouds, larger, skipped = {}, [0, 0], [], []
-    for name in files.progress(names, desc="scoring", unit="picture", leave=False):
+    for name in console.progress(names, desc="scoring", unit="picture", leave=False):
         try:
             pair = [picture[None] for picture in load(name)]
             rows[name] = per_picture(*pair)

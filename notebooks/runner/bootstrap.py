@@ -9,7 +9,7 @@ import pathlib
 import re
 import tomllib
 
-from colorlib.data import files
+from colorlib.data import disk
 
 CELL = """\
 # The same in every notebook. In Colab it fetches and installs the library; elsewhere it only finds it.
@@ -92,5 +92,5 @@ def _addressed(path, root):
 def _write(texts):
     changed = [path for path, text in texts.items() if text != path.read_text(encoding="utf-8")]
     for path in changed:
-        files.write(path, texts[path])
+        disk.write(path, texts[path])
     return changed

@@ -4,7 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
-from colorlib.data import files
+from colorlib import console
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 WHOLE = (".pytest_cache", ".ruff_cache", ".venv-colab", "build/lib", "data/cache/matplotlib", "data/cache/ipython")
@@ -42,4 +42,4 @@ def clean(root=ROOT):
 
 if __name__ == "__main__":
     for path in clean():
-        print(files.in_one_line(f"left: {path.relative_to(ROOT)}, which is not of the project's making"))
+        print(console.in_one_line(f"left: {path.relative_to(ROOT)}, which is not of the project's making"))

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from colorlib import color, colorize
-from colorlib.data import files
+from colorlib.data import disk, files
 from colorlib.scoring import claims, results, scores
 
 ROOT = Path(__file__).parent.parent.parent
@@ -151,7 +151,7 @@ def update_marked(path, name, text):
         raise ValueError(f"{path}: needs {begin} and, after it, {end}, once each")
     after = before[: before.index(begin)] + f"{begin}\n{text.strip()}\n" + before[before.index(end) :]
     if after != before:
-        files.write(path, after)
+        disk.write(path, after)
     return after != before
 
 
@@ -552,7 +552,7 @@ def tables_of(page):
 def _save(image, path, quality):
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=quality, subsampling=0, optimize=True)
-    files.write(path, encoded.getvalue())
+    disk.write(path, encoded.getvalue())
 
 
 def color_photograph(model, path):
@@ -584,7 +584,7 @@ def draw_gallery():
             pair, twice = np.stack([colored, grey]), np.stack([truth, truth])
             both = scores.per_picture(pair, twice, only=("ciede2000",))["ciede2000"]
             found[name] = {"colorized": both[0], "grey": both[1]}
-    files.write_json({"made_from": made_from(), "ciede2000": found}, COLORED / "scores.json")
+    disk.write_json({"made_from": made_from(), "ciede2000": found}, COLORED / "scores.json")
     _save(strip(drawn, found), STRIP, quality=88)
 
 

@@ -10,7 +10,6 @@ import string
 
 from PIL import Image
 
-from colorlib.data import files
 from notebooks.runner import profiles
 
 GREETING = re.compile(r"WARNING: All log messages before absl::|[IWE]0000 |To enable the following instruct")
@@ -45,7 +44,7 @@ def write_index(folder, stems):
             if is_injected or cell.metadata.get("jupyter", {}).get("source_hidden"):
                 cell.metadata["tags"] = [*cell.metadata.get("tags", ()), "collapsed"]
         body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": stem}})
-        files.write(folder / f"{stem}.html", body)
+        disk.write(folder / f"{stem}.html", body)
         minutes = notebook.metadata["papermill"]["duration"] / 60
         total += minutes
         name = html.escape(profiles.title(notebook) or stem)
@@ -62,7 +61,7 @@ def write_index(folder, stems):
         items="\n".join(items),
         tables=_tables(folder),
     )
-    return files.write(folder / "index.html", page)
+    return disk.write(folder / "index.html", page)
 
 
 def _first_picture(notebook):
@@ -117,7 +116,7 @@ def strip_greetings(path):
             if output.get("name") == "stdout":
                 lines = "".join(output["text"]).splitlines(keepends=True)
                 output["text"] = [line for line in lines if not RETRACING.match(line)]
-    files.write(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    disk.write(path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def render(path, place):
@@ -133,7 +132,7 @@ def render(path, place):
     for cell in notebook["cells"]:
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
-    return files.write(place, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    return disk.write(place, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
 
 
 def _tables(folder):

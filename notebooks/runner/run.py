@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 
-from colorlib.data import files, sets
+from colorlib.data import disk, sets
 from notebooks.runner import bootstrap, gallery, profiles
 from notebooks.runner.profiles import ROOT
 
@@ -179,7 +179,7 @@ def _train(runs, options):
         "peak_memory_gb": round(peak, 2),
         "hardware": _hardware(run_root),
     }
-    files.write(run_root / "minutes.json", json.dumps(took, indent=1) + "\n")
+    disk.write(run_root / "minutes.json", json.dumps(took, indent=1) + "\n")
     print(
         f"{took['minutes_in_all']:.1f} minutes, peak memory of a notebook {peak:.1f} GB\nopen {os.path.relpath(page)}"
     )

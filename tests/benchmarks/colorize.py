@@ -23,7 +23,7 @@ import numpy as np
 
 from colorlib import colorize
 from colorlib.__main__ import _import_keras_quietly
-from colorlib.data import files
+from colorlib.data import disk, files
 
 PHOTOGRAPH = Path(__file__).parents[2] / "data" / "gallery" / "kodim05.jpg"
 CASES = [(0.3, 8), (1, 8), (2, 8), (12, 8), (48, 8), (100, 8), (12, 16), (100, 16)]  # megapixels, bits
@@ -81,7 +81,7 @@ def main():
             row["bytes_a_pixel"] = round((row["peak_mb"] - smallest["peak_mb"]) / (case[0] - CASES[0][0]), 1)
         rows.append(row | {"load_average": round(os.getloadavg()[0], 1)})
         print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
-    files.write_json({"short_side": options.size, "cases": rows, "hardware": results.hardware()}, options.out)
+    disk.write_json({"short_side": options.size, "cases": rows, "hardware": results.hardware()}, options.out)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from colorlib import models, training
-from colorlib.data import files, pipeline
+from colorlib.data import disk, pipeline
 from colorlib.models import backbones
 from colorlib.scoring import results
 
@@ -123,7 +123,7 @@ def main():
             "ratio_of_operations": round(1 + operations(embedder) / (3 * operations(heads[name])), 1),
         }
     print(json.dumps(report, indent=2))
-    files.write_json(report, options.out)
+    disk.write_json(report, options.out)
 
 
 if __name__ == "__main__":

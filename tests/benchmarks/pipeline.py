@@ -18,8 +18,9 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from colorlib.data import disk
 
-from colorlib.data import files, pipeline, sets  # isort: skip  (keeps Albumentations from asking the network)
+from colorlib.data import pipeline, sets  # isort: skip  (keeps Albumentations from asking the network)
 
 import albumentations
 import cv2
@@ -165,7 +166,7 @@ def main():
         "hardware": results.hardware(),
     }
     print(json.dumps(report, indent=2))
-    files.write_json(report, options.out)
+    disk.write_json(report, options.out)
 
 
 if __name__ == "__main__":

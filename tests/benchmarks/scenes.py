@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from colorlib import color
-from colorlib.data import files, scenes
+from colorlib.data import disk, files, scenes
 from colorlib.scoring import results, scores
 
 # Measured on 600 photographs of each kind at 64x64: CelebA, Oxford flowers, landscapes. Lab units, 8-bit
@@ -113,7 +113,7 @@ def main():
         result["statistics"][kind] = {
             row: {name: round(value, 4) for name, value in values.items()} for row, values in rows.items()
         }
-    files.write(options.out, json.dumps(result, indent=2) + "\n")
+    disk.write(options.out, json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

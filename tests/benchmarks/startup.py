@@ -9,7 +9,7 @@ import sys
 import time
 from statistics import median
 
-from colorlib.data import files
+from colorlib.data import disk
 from colorlib.scoring import results
 
 IMPORT = "import time; start = time.perf_counter(); import colorlib; print(time.perf_counter() - start)"
@@ -35,7 +35,7 @@ def main():
         "hardware": results.hardware(),
     }
     print(json.dumps(report, indent=2))
-    files.write_json(report, OUT)
+    disk.write_json(report, OUT)
 
 
 if __name__ == "__main__":
