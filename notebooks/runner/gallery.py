@@ -10,6 +10,7 @@ import string
 
 from PIL import Image
 
+from colorlib.data import disk
 from notebooks.runner import profiles
 
 GREETING = re.compile(r"WARNING: All log messages before absl::|[IWE]0000 |To enable the following instruct")
