@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from colorlib.data import disk, files, sets
+from colorlib.data import disk, sets
 from colorlib.scoring import results, scores
 from notebooks.runner import run as runner
 
@@ -96,7 +96,7 @@ def test_a_writer_that_dies_at_any_step_leaves_a_table_that_can_be_read(tmp_path
 
     whole = disk.write
     with monkeypatch.context() as patch, pytest.raises(StopIteration):
-        patch.setattr(files, "write", dying)
+        patch.setattr(disk, "write", dying)
         write(tmp_path, "classes", 0, [7, 8])
     rows = results.load_results(table).set_index("variant")
     found = {name: results.picture_scores(rows.loc[name])["ciede2000"].tolist() for name in rows.index}
