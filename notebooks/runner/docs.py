@@ -57,27 +57,27 @@ NOTEBOOKS = {  # title, question, answer
     "04_inception_fusion": (
         "Fusion",
         "Does it help to tell the network what is in the picture?",
-        "Undecided. As published, it paints everything sepia.",
+        "Yes, a little. As published, it paints everything sepia.",
     ),
     "05_resnet50_transfer": (
         "ResNet50",
         "Own skip connections or a pretrained network? Why are colors dull?",
-        "Undecided: the pretrained one is slightly ahead. No effect of scale shown.",
+        "Nearly equal, the pretrained one is slightly ahead. Not for the scale of the loss.",
     ),
     "06_landscape_autoencoder": (
         "Landscapes",
         "Does a small training set overfit?",
-        "Yes, on photographs. A large one does not.",
+        "Yes. A large one hardly does.",
     ),
     "07_loss_comparison": (
         "Losses",
         "L2, L1, Huber, perceptual: which overfits, which looks sepia?",
-        "L2, perceptual, two Huber losses overfit. Huber: more sepia than L2.",
+        "All overfit but Huber with δ = 1. Which is more sepia is undecided.",
     ),
     "08_class_imbalance_flowers": (
         "Class imbalance",
         "Do flowers teach more color than faces?",
-        "They color faces more variedly, and less accurately.",
+        "They color faces more variedly, but wrongly.",
     ),
     "09_vivid_colors": (
         "Vivid colors",
