@@ -12,7 +12,7 @@ import colorlib
 PACKAGE = pathlib.Path(colorlib.__file__).parent
 # Each row may import from the rows above it only; a folder counts as one module.
 LAYERS = (
-    {"color"},
+    {"color", "console"},
     {"data"},
     {"models"},
     {"training", "scoring", "bugs"},
