@@ -148,15 +148,16 @@ def _colorize(options):
             colorize.set_dials(model, **dials)
             outcomes = results.color(jobs, model, recolor=options.recolor)
             outcomes = console.progress(outcomes, total=len(jobs), unit="picture", delay=0)
-            for (source, _), (outcome, remark) in zip(jobs, outcomes, strict=True):
+            for (source, _), (outcome, said) in zip(jobs, outcomes, strict=True):
                 count[outcome] += 1
                 if outcome == "in color already":
                     in_color.append((str(source.path), "in color already: --recolor colors them anew"))
-                elif outcome == "colored" and remark:
-                    remarks.append((str(source.path), remark))
-                elif remark:
-                    _say(f"{outcome} {remark}")
-    _report(remarks, what="colored with a remark")
+                elif outcome == "colored":
+                    remarks.extend((str(source.path), remark) for remark in said)
+                else:
+                    for reason in said:
+                        _say(f"{outcome} {reason}")
+    _report(remarks, what="remarked")
     _report(in_color + left_out)
     kinds = ("colored", "done already", "in color already", "skipped")
     print(f"{', '.join(f'{count[kind]} {kind}' for kind in kinds)}; results in {console.in_one_line(str(options.out))}")
@@ -168,7 +169,7 @@ def _evaluate(options):
 
     pairs, load, left_out, remarks = _pairs(options.predicted, options.truth)
     frame, set_scores, skipped = scores.one_by_one(pairs, load)
-    _report(remarks, what="scored with a remark")
+    _report(remarks, what="remarked")
     _report(left_out + skipped)
     found = scores.summary(frame)
     if options.json:

@@ -6,7 +6,6 @@ An album can be stopped, killed, and gone on with. Whatever happens, no file is 
 import collections
 import contextlib
 import errno
-import functools
 import hashlib
 import itertools
 import json
@@ -64,16 +63,19 @@ def _of_pages(path, name, all_pages):
     with contextlib.suppress(files.ImageError, MemoryError):  # coloring it will report why
         pages = files.count_pages(path)
     if all_pages and pages > 1:
-        some = [Source(path, name.with_name(f"{name.name}-page-{page + 1}"), page) for page in range(pages)]
-        rest = [(f"{name}{path.suffix} page {pages + 1}", "and any further pages: too many")]
-        return some, rest if pages == files.MAX_PAGES else []
+        most = min(pages, files.MAX_PAGES)
+        some = [Source(path, name.with_name(f"{name.name}-page-{page + 1}"), page) for page in range(most)]
+        left_out = further_pages(f"{name}{path.suffix}", pages, after=most)
+        return some, [(of, f"pages: no more than {most:,} of a file are read") for of in left_out]
     left_out = further_pages(f"{name}{path.suffix}", pages)
     return [Source(path, name)], [(of, "pages: --all-pages colors them too") for of in left_out]
 
 
-def further_pages(name, pages):
-    """The pages after the first of a file, in words: a list of one name, or an empty one."""
-    return [] if pages == 1 else [f"{name} page 2"] if pages == 2 else [f"{name} pages 2 to {pages}"]
+def further_pages(name, pages, *, after=1):
+    """The pages of a file after the first, or after so many, in words: a list of one name, or an empty one."""
+    if pages <= after:
+        return []
+    return [f"{name} page {pages}"] if pages == after + 1 else [f"{name} pages {after + 1} to {pages}"]
 
 
 def below(folder, other):
@@ -153,34 +155,45 @@ class Album:
         return jobs
 
     def color(self, jobs, model, *, recolor=False):
-        """Colors what `plan` gave; yields for each picture "colored", "in color already" or "skipped", and a remark.
+        """Colors what `plan` gave; yields for each "colored", "in color already" or "skipped", and a list of remarks.
 
         Once nothing can be written, such as on a full disk, it says so with one picture and skips the others.
         """
         room, coloring = disk.Room(_PLACES), threading.Lock()
         stopped = []  # by these errors
         count = collections.Counter(source.path for source, _ in jobs)
-        read_once = functools.lru_cache(maxsize=1)(self._read)  # for the pages of a file
+        kept, reading = {}, threading.Lock()  # the bytes of a file until its last page is read
+
+        def read(path):
+            if count[path] == 1 and path not in kept:
+                return self._read(path)
+            with reading:
+                found = kept.pop(path, None) or self._read(path)
+                count[path] -= 1
+                kept.clear()
+                if count[path]:
+                    kept[path] = found
+                return found
 
         def work(job):
             source, targets = job
             if stopped:
-                return "skipped", ""
+                return "skipped", []
             try:
                 path, _, page = source
-                data, origin = read_once(path) if count[path] > 1 else self._read(path)
+                data, origin = read(path)
                 with room.place(1 + files.count_pixels(data, str(path)) // _PER_PLACE):
                     photograph = files.open_photograph(data, str(path), page=page)
                     del data  # which may be as large as the pixels
                     return self._color(path, photograph, origin, targets, model, coloring, recolor)
             except files.ImageError as error:
-                return "skipped", str(error)
+                return "skipped", [str(error)]
             except MemoryError:
-                return "skipped", f"{source.path}: too large for this computer's memory"
+                return "skipped", [f"{source.path}: too large for this computer's memory"]
             except OSError as error:
                 if error.errno not in _OF_ONE_NAME:
                     stopped.append(error)
-                return "skipped", "" if stopped and stopped[0] is not error else str(error)
+                return "skipped", [] if stopped and stopped[0] is not error else [str(error)]
 
         with ThreadPoolExecutor(_PLACES) as pool:
             try:
@@ -190,7 +203,7 @@ class Album:
 
     def _color(self, source, photograph, origin, targets, model, coloring, recolor):
         if not recolor and not colorize.is_toned_or_grey(photograph.pixels):
-            return "in color already", ""
+            return "in color already", []
         if colorize.is_page(photograph.pixels):
             photograph.remarks.append("looks like a page of writing, and is colored as if it were a photograph")
         before = _small(photograph) if any(is_comparison for *_, is_comparison in targets) else None
@@ -198,10 +211,10 @@ class Album:
             photograph.pixels = colorize.colorize(model, photograph.pixels)
         for asked, file, is_comparison in targets:
             if file != asked:  # of another picture of this name, or of an album that was moved without its record
-                photograph.remarks.append(f"named {file.name}, for {asked.name} is taken")
+                photograph.remarks.append("numbered, for its name is taken")
             made = np.concatenate([before, _small(photograph)], axis=1) if is_comparison else photograph
             self._write(asked, file, files.encode(made, file.suffix, self.folder / file), origin)
-        return "colored", "; ".join(photograph.remarks)
+        return "colored", list(dict.fromkeys(photograph.remarks))
 
     def _write(self, asked, file, content, origin):
         """Writes a file. The record owns it before it is there, so that a kill in between does no harm."""

@@ -102,16 +102,19 @@ def primaries_to_srgb(chromaticity):
     """The matrix (3, 3) that linear RGB (..., 3) of other primaries is multiplied by from the right to be linear sRGB.
 
     `chromaticity`: x and y of white, red, green and blue, eight numbers (CIE 15). White becomes sRGB's (Bradford).
-    Raises ValueError where they span no colors.
+    Raises ValueError where they span no colors, or have no white among them.
     """
     points = np.reshape(np.asarray(chromaticity, float), (4, 2))
     edges = points[2:] - points[1]
-    if not (points[:, 1] > 0).all() or abs(np.linalg.det(edges)) < 0.01:
+    if not (points[:, 1] > 0).all() or np.linalg.det(edges) < 0.01:  # red, green and blue go around to the left
         raise ValueError(f"{np.round(points, 4).tolist()} span no colors")
     white, *primaries = np.stack([points[:, 0], points[:, 1], 1 - points.sum(axis=1)], -1) / points[:, 1:]
     primaries = np.array(primaries)
-    to_xyz = np.linalg.solve(primaries.T, white)[:, None] * primaries
-    adapted = np.diag((_BRADFORD @ _WHITE)[:, 0] / (_BRADFORD @ white))
+    shares, cones = np.linalg.solve(primaries.T, white), _BRADFORD @ white
+    if min(*shares, *cones) <= 0:
+        raise ValueError(f"{np.round(points, 4).tolist()} have a white that is none of their colors")
+    to_xyz = shares[:, None] * primaries
+    adapted = np.diag((_BRADFORD @ _WHITE)[:, 0] / cones)
     return to_xyz @ (np.linalg.inv(_BRADFORD) @ adapted @ _BRADFORD).T @ np.linalg.inv(_XYZ.T)
 
 

@@ -191,7 +191,7 @@ def predict(model, lightness):
 
 
 def _compiled(model):
-    """The model as a function. On TensorFlow a graph for all sizes: made in a second, then seven times as quick."""
+    """The model as a function; on TensorFlow one graph for all sizes, quicker from the second picture on."""
     import keras
 
     if keras.backend.backend() != "tensorflow":

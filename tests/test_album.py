@@ -221,7 +221,7 @@ def test_what_an_album_without_its_record_has_is_not_replaced_and_told(tmp_path,
     (tmp_path / ".out.colorlib.jsonl").unlink()  # as where the folder was moved by itself
     capsys.readouterr()
     assert run("album") == 0
-    assert "named a-2.png, for a.png is taken" in says(capsys)[1]
+    assert "2 remarked: 2 x numbered, for its name is taken (" in says(capsys)[1]
     assert contents() == first | {f"{name}-2.png": first[f"{name}.png"] for name in "ab"}
 
 
@@ -448,7 +448,7 @@ def test_what_is_lost_is_said(tmp_path, capsys, monkeypatch):
     pixels = np.repeat(np.arange(12 * 16, dtype=np.uint16).reshape(12, 16, 1) * 300, 3, axis=-1)
     disk.write("deep.png", files.encode(files.Photograph(pixels), ".png"))
     assert run("deep.png") == 0
-    assert says(capsys)[1].startswith("colorlib: 1 colored with a remark: 1 x without its lower 8 of 16 bits")
+    assert says(capsys)[1].startswith("colorlib: 1 remarked: 1 x without its lower 8 of 16 bits")
 
 
 def test_compare_writes_before_and_after_and_owns_it(tmp_path, capsys):

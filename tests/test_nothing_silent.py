@@ -394,12 +394,95 @@ def test_colors_of_high_dynamic_range_are_refused():
         files.load(encoded(PHOTO, pnginfo=notes))
 
 
-def test_primaries_that_span_no_colors_are_set_aside():
+BT601 = (0.3127, 0.3290, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070)
+NOT_PRIMARIES = {
+    "all in one place": 8 * (0.3,),
+    "red, green, blue, then white": (*P3[2:], *P3[:2]),
+    "red and green swapped": (*P3[:2], *P3[4:6], *P3[2:4], *P3[6:]),
+    "a white among the reds": (0.9, 0.05, *P3[2:]),
+}
+
+
+@pytest.mark.parametrize("which", NOT_PRIMARIES)
+def test_primaries_that_cannot_be_are_set_aside(which):
     notes = PngImagePlugin.PngInfo()
-    notes.add(b"cHRM", (30_000).to_bytes(4, "big") * 8)
+    notes.add(b"cHRM", b"".join(round(each * 100_000).to_bytes(4, "big") for each in NOT_PRIMARIES[which]))
     photograph = files.open_photograph(encoded(PHOTO, pnginfo=notes), "a.png")
     assert (photograph.pixels == PHOTO).all()
     assert "without its primaries" in photograph.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "remark"),
+    [
+        ((6, 6, 0, 1), None),
+        ((2, 2, 0, 1), None),
+        ((1, 13, 0, 1), None),
+        ((3, 13, 0, 1), "of a rare kind"),
+        ((1, 13, 0, 0), "narrow range"),
+        ((1, 13), "damaged"),
+        ((), "damaged"),
+    ],
+)
+def test_of_a_color_space_by_its_number_what_is_not_known_is_told(content, remark):
+    notes = PngImagePlugin.PngInfo()
+    notes.add(b"cICP", bytes(content))
+    photograph = files.open_photograph(encoded(PHOTO, pnginfo=notes), "a.png")
+    assert np.abs(photograph.pixels.astype(int) - PHOTO).mean() < 6
+    assert [remark in each for each in photograph.remarks] == ([True] if remark else [])
+
+
+@pytest.mark.parametrize("has_notes", [False, True])
+@pytest.mark.parametrize("where", [0.1, 0.5, 0.9])
+def test_a_png_with_damaged_pixels_is_refused(has_notes, where):
+    exif = Image.Exif()
+    exif[274] = 3
+    png = bytearray(encoded(PHOTO, exif=exif) if has_notes else encoded(PHOTO))
+    png[int(len(png) * where)] ^= 255
+    with pytest.raises(files.ImageError):
+        files.load(bytes(png))
+
+
+def test_a_damaged_note_does_not_cost_the_colors():
+    png = png_of_gamma(PHOTO, 1.0)
+    photograph = files.open_photograph(png[:33] + chunk(b"tEXt", b"c\0x", b"none") + png[33:], "a.png")
+    assert (photograph.pixels == files.load(png)).all() and (photograph.pixels != PHOTO).any()
+    profile = ImageCms.ImageCmsProfile(
+        ImageCms.createProfile(
+            "sRGB",
+        )
+    ).tobytes()
+    jpeg = encoded(PHOTO, "JPEG", icc_profile=profile, quality=98)
+    broken = files.open_photograph(jpeg[:2] + segment(0xE0, b"JFIF") + jpeg[2:], "a.jpg")
+    assert (broken.pixels == files.load(jpeg)).all()
+    assert "colors and notes beside them" in broken.remarks[0]
+
+
+def test_with_a_profile_that_cannot_be_used_the_gamma_counts():
+    notes = PngImagePlugin.PngInfo()
+    notes.add(b"gAMA", (100_000).to_bytes(4, "big"))
+    photograph = files.open_photograph(encoded(PHOTO, pnginfo=notes, icc_profile=b"junk"), "a.png")
+    assert (photograph.pixels == files.load(png_of_gamma(PHOTO, 1.0))).all()
+
+
+def test_a_damaged_frame_does_not_become_another_one():
+    frames = [Image.fromarray(np.full((40, 40), shade, np.uint8)) for shade in (20, 120, 220)]
+    file = io.BytesIO()
+    frames[0].save(file, "PNG", save_all=True, append_images=frames[1:])
+    film = bytearray(file.getvalue())
+    film[film.rfind(b"fcTL") + 4] ^= 255
+    with pytest.raises(files.ImageError):
+        files.open_photograph(bytes(film), "a.png", page=2)
+
+
+@pytest.mark.parametrize(("kind", "count"), [("TIFF", 5), ("GIF", 5), ("TIFF", 4)])
+def test_pages_beyond_the_limit_are_told(capsys, monkeypatch, kind, count):
+    monkeypatch.setattr(files, "MAX_PAGES", 3)
+    name = f"scan.{kind.lower()}"
+    disk.write(name, pages(kind, count))
+    status, said = run(capsys, "colorize", name, "--out", "out", "--all-pages")
+    assert status == 1 and len(list(Path("out").iterdir())) == 3
+    assert "no more than 3 of a file are read" in said and f"{name} page{'s 4 to 5' if count == 5 else ' 4'}" in said
 
 
 def test_a_raw_file_named_as_a_tiff_is_no_picture():

@@ -5,6 +5,7 @@
 Each work is done once undisturbed. Then it is disturbed at random, done again, and compared with the first:
 
 right     the same result, to the byte, or to the bit of the weights
+read      of a mutant: something, as far as its damage lets it be seen
 refused   an error in one line, and nothing that looks finished
 lost      a result that is gone, or an exception or signal that nobody expected
 wrong     another result, and nobody said so
@@ -41,7 +42,7 @@ from colorlib.models import backbones
 from colorlib.scoring import results
 
 FORK = multiprocessing.get_context("fork")
-OUTCOMES = ("right", "refused", "lost", "wrong")
+OUTCOMES = ("right", "read", "refused", "lost", "wrong")
 ALBUM = [f"{number:02}.{kind}" for number in range(16) for kind in ("jpg", "png")]
 
 
@@ -301,13 +302,20 @@ def _mutant(kind, seed):
         content[rng.randrange(len(content))] = rng.randrange(256)
     path.write_bytes(content[: rng.choice([len(content), len(content), rng.randrange(len(content))])])
     try:
+        found = whole = None
         if kind == "pictures":
-            files.encode(files.open_photograph(path.read_bytes(), "mutant"), ".png")
+            photograph = files.open_photograph(path.read_bytes(), "mutant")
+            files.encode(photograph, ".png")
+            found, whole = (
+                files.flat(each).tobytes() for each in (photograph, files.open_photograph(source.read_bytes(), ""))
+            )
         elif kind == "archives":
-            sets.prepare(path, role="varied", folder=Path(f"sets-{seed}"))
+            found, whole = (
+                sets.digest(sets.prepare(each, role="varied", folder=Path(f"sets-{seed}"))) for each in (path, source)
+            )
         else:
             colorize.load(path)
-        print("right", flush=True)
+        print("right" if found is not None and found == whole else "read", flush=True)
     except (files.ImageError, sets.SourceError, colorize.ModelError) as error:
         print("refused" if "\n" not in str(error) else "lost", flush=True)
 

@@ -84,8 +84,8 @@ class OddTiff:
         logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it would log, it raises, too
         try:
             self.file = tifffile.TiffFile(io.BytesIO(data))
-            self.pages = [each for each in self.file.pages if not each.subfiletype & 1]
-            self.page = self.pages[page]
+            pages = [each for each in self.file.pages if not each.subfiletype & 1]
+            self.count, self.page = len(pages), pages[page]
         except DAMAGE as error:
             raise UnidentifiedImageError from error
         self.width, self.height = self.page.imagewidth, self.page.imagelength

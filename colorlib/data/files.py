@@ -113,12 +113,12 @@ def open_photograph(data, name, *, page=0, is_deep=True):
     def work(data):
         with _opened(data, name, page) as image:
             photograph = (_odd if isinstance(image, depth.OddTiff) else _photograph)(image, data, is_deep)
-            photograph.pages = len(image.pages)
+            photograph.pages = image.count
             return photograph
 
-    photograph, is_bare = _or_bare(work, data)
-    if is_bare:
-        photograph.remarks.append("without what its file says beside the pixels, which is damaged")
+    photograph, kept = _or_bare(work, data)
+    if kept:
+        photograph.remarks.append(f"of a damaged file: with its pixels, {kept} beside them")
     if not is_deep and photograph.pixels.dtype == np.uint16:
         photograph.pixels = depth.to_8_bits(photograph.pixels)
         photograph.alpha = None if photograph.alpha is None else depth.to_8_bits(photograph.alpha)
@@ -146,10 +146,10 @@ def _odd(image, data, is_deep):
 def _photograph(image, data, is_deep):
     """The photograph in Pillow's image of a file's bytes."""
     photograph, has_16_bits = Photograph(None), _has_16_bits(image)
-    if image.format == "PNG" and (primaries := chunks.primaries_of_png(data)):
+    if image.format == "PNG" and (colors := chunks.colors_of_png(data, photograph.remarks)):
         for other in ("icc_profile", "gamma", "srgb"):  # it counts before all else that the file says of its colors
             image.info.pop(other, None)
-        image.info["chromaticity"] = primaries
+        image.info.update(colors)
     exif = _exif(image, photograph.remarks)
     orientation = exif.get(_ORIENTATION, 1)  # Pillow forgets it in decoding
     _decode(image)
@@ -182,6 +182,8 @@ def _brightest(image):
 
 def _exif(image, remarks):
     """The EXIF data of an image that is not decoded yet, read before decoding; none where they are damaged."""
+    if image.format == "PNG":  # where they may stand behind the pixels: Pillow would decode to look for them
+        image.load()
     try:
         return image.getexif()
     except _DAMAGE:
@@ -200,24 +202,25 @@ def count_pixels(data, name):
 
 
 def _or_bare(work, data):
-    """What `work` makes of a file's bytes, and False; or of its bare pixels, and True, if the whole cannot be used."""
+    """What `work` makes of a file's bytes, and ""; or of a part of them if the whole cannot be used, and what that is.
+
+    The part is one of chunks.KEPT: as much as can be used.
+    """
     try:
-        return work(data), False
+        return work(data), ""
     except ImageError as error:
-        what = listing.what_is(data.lstrip(b"\r\n"))
-        for with_exif in (True, False):
-            bare = chunks.bare(what, data, with_exif=with_exif)
-            if bare not in (None, data):
+        what, tried = listing.what_is(data.lstrip(b"\r\n")), {None}
+        for kept in chunks.KEPT:
+            bare = chunks.bare(what, data, kept)
+            if bare not in tried:
+                tried.add(bare)
                 with contextlib.suppress(ImageError):
-                    return work(bare), True
+                    return work(bare), kept
         raise error
 
 
 def count_pages(path):
-    """Counts the pages or frames of a picture file: 1 for most, `MAX_PAGES` at most. Previews are none.
-
-    Raises `ImageError`.
-    """
+    """Counts the pages or frames of a picture file: 1 for most. Previews are none. Raises `ImageError`."""
     try:
         with open(path, "rb") as file:
             start = file.read(_BEFORE_PIXELS)
@@ -227,23 +230,24 @@ def count_pages(path):
     if what not in ("TIFF", "GIF", "WebP", "AVIF", "HEIC") and not (what == "PNG" and b"acTL" in start):
         return 1
     with _opened(read(path), str(path)) as image:
-        return len(image.pages)
+        return image.count
 
 
 def _pages(image):
-    """The places of the pages or frames in an image, each a number to `seek`."""
+    """The places of the pages or frames in an image, each a number to `seek`, of the first MAX_PAGES; how many more."""
     count = getattr(image, "n_frames", 1) if image.format in _WITH_PAGES else 1
+    more = max(0, count - MAX_PAGES)
     if image.format != "TIFF":
         first = image.tell() if image.format == "HEIF" else 0  # which picture of several is the one to show
-        return [first, *(place for place in range(count) if place != first)]
+        return [first, *(place for place in range(count - more) if place != first)], more
     found = []
-    for place in range(min(count, MAX_PAGES)):
+    for place in range(count - more):
         image.seek(place)
         if _DNG in image.tag_v2 or (image.tag_v2.get(_SUBFILE, 0) & 1 and _FURTHER in image.tag_v2):
             raise ValueError(listing.why_not("RAW"))  # its pages are previews
         if not image.tag_v2.get(_SUBFILE, 0) & 1:
             found.append(place)
-    return found or [0]
+    return found or [0], more
 
 
 def read(path, name=None):
@@ -297,9 +301,12 @@ def _image(data, what, page):
         if what == "TIFF":
             return depth.OddTiff(data, page)
         raise
-    image.pages = _pages(image)
+    pages, more = _pages(image)
+    image.count = len(pages) + more
+    if page >= len(pages):
+        raise ValueError(f"no page {page + 1} of {image.count} that can be read")
     if getattr(image, "n_frames", 1) > 1:
-        image.seek(image.pages[page])
+        image.seek(pages[page])
     if image.format == "TIFF":
         bits = image.tag_v2.get(_BITS, (1,))
         is_signed, is_float = (image.tag_v2.get(_FORMAT, (1,))[0] == kind for kind in (2, 3))
@@ -437,8 +444,7 @@ def _to_srgb(image, info, remarks):
     """Converts an image of mode L, RGB, CMYK or LAB by its ICC profile, or a PNG's gamma and primaries, to sRGB."""
     profile = info.get("icc_profile")
     if not profile and image.mode != "LAB":
-        converted = image if image.mode == "RGB" else image.convert("RGB")
-        return _from_gamma(converted, info, remarks) if image.mode in ("L", "RGB") else converted
+        return _from_gamma_and_primaries(image, info, remarks)
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile) if profile else ImageCms.createProfile("LAB"))
         space = source.profile.xcolor_space.strip()
@@ -452,12 +458,14 @@ def _to_srgb(image, info, remarks):
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
         why = str(error) if isinstance(error, ValueError) else f"cannot be applied ({error})"
         remarks.append(f"without its color profile, which {why}")
-        return image.convert("RGB")
+        return _from_gamma_and_primaries(image, info, remarks)
 
 
-def _from_gamma(image, info, remarks):
-    """Converts an image of mode RGB by the gamma and primaries of its PNG file to sRGB (PNG specification, 13.13)."""
-    if "srgb" in info:
+def _from_gamma_and_primaries(image, info, remarks):
+    """Converts an image by the gamma and primaries of its PNG file, if any, to sRGB (PNG specification, 13.13)."""
+    is_color_of_light = image.mode in ("L", "RGB")
+    image = image if image.mode == "RGB" else image.convert("RGB")
+    if "srgb" in info or not is_color_of_light:
         return image
     gamma, to_srgb = info.get("gamma"), None
     if gamma and not 0.1 < gamma < 5:
@@ -470,20 +478,19 @@ def _from_gamma(image, info, remarks):
             to_srgb = primaries_to_srgb(info["chromaticity"])
         except ValueError as error:
             remarks.append(f"without its primaries: {error}")
-    if to_srgb is not None and np.abs(to_srgb - np.eye(3)).max() < _PRIMARIES:
-        to_srgb = None
     levels = np.arange(256) / 255
     linear = levels ** (1 / gamma) if gamma else rgb_to_linear(levels)
-    if to_srgb is not None:
-        colors = _array(image)
-        for row in colors:
-            row[:] = to_uint8(linear_to_rgb(np.maximum(linear[row] @ to_srgb, 0)))
-        return Image.fromarray(colors)
-    return image.point(3 * to_uint8(linear_to_rgb(linear)).tolist()) if gamma else image
+    if to_srgb is None or np.abs(to_srgb - np.eye(3)).max() < _PRIMARIES:
+        return image.point(3 * to_uint8(linear_to_rgb(linear)).tolist()) if gamma else image
+    for top in range(0, image.height, 64):  # by strips: in floats, all of it would take much memory
+        strip = np.asarray(image.crop((0, top, image.width, min(top + 64, image.height))))
+        colors = to_uint8(linear_to_rgb(np.maximum(linear[strip] @ to_srgb, 0)))
+        image.paste(Image.fromarray(colors), (0, top))
+    return image
 
 
 def save(array, path):
-    """Writes uint8 (H, W, 3) or (H, W) in the suffix's format. Whole or not at all, raises: see `encode`, `write`."""
+    """Writes uint8 (H, W, 3) or (H, W) in the format of the suffix. Raises and promises: see `encode`, `disk.write`."""
     disk.write(path, encode(array, Path(path).suffix, path))
 
 

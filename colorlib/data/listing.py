@@ -192,6 +192,20 @@ def walk(folder, *, without=None):
     return found
 
 
+def holds_any(folder):
+    """Whether there is a picture or a film, by its suffix, in a folder or below it, also behind links."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        if any(not is_hidden(name) and kind_of(name) in ("picture", "film") for name in names):
+            return True
+    return False
+
+
 def _lies_in(path, folder):
     """Whether a real path is a folder's, or below it."""
     return bool(folder) and (path == folder or path.startswith(folder.rstrip(os.sep) + os.sep))

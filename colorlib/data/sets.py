@@ -80,7 +80,7 @@ SCENES = 2000  # pictures of "scenes" where no limit is given
 SCENES_A_WORKER = 300  # below that, painting them takes no longer than a process takes to start
 ARCHIVES = (".tar", ".zip", ".tar.gz", ".tgz")
 _COLUMNS = ("file", "group", "split", "width", "height", "source")
-_FORMAT = 3  # part of every key; raise it when the stored pictures or the manifest change
+_FORMAT = 4  # part of every key; raise it when the stored pictures or the manifest change
 # Of archives and their members: cut off, wrong checksum, encrypted (RuntimeError), packed by an unknown method.
 _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError,
@@ -141,8 +141,7 @@ def sources_in(sets):
     found = {}
     for end in ("", *ARCHIVES):  # a folder counts before an archive of its name
         for path in sorted(Path(sets).expanduser().glob(f"[!.]*{end}")):
-            inside = None if end else listing.walk(path)
-            if path.is_file() if end else inside.pictures or inside.films:
+            if path.is_file() if end else listing.holds_any(path):
                 found.setdefault(path.name.removesuffix(end), path)
     return {name: found[name] for name in (*ROLES, *sorted(found)) if name in found}
 
@@ -200,7 +199,7 @@ def concerns(folder):
         of = f"with {len(rows)} pictures, chance left no {' and no '.join(empty)} pictures"
         found.append(f"{of}: training and scoring need all three, and from 100 pictures on none is likely to be empty")
     remarks = [(row["source"], about[row["file"]]["remark"]) for row in rows if about[row["file"]]["remark"]]
-    return found + ([listing.in_short(remarks, what="taken with a remark")] if remarks else [])
+    return found + ([listing.in_short(remarks, what="remarked")] if remarks else [])
 
 
 def difference_hash(picture):
