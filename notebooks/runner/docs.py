@@ -249,6 +249,11 @@ def dials_chosen():
     return markdown(pd.concat(tables, ignore_index=True).sort_values("data", kind="stable"))
 
 
+def at_96_pixels():
+    """C10 once more, on pictures of 96 pixels."""
+    return markdown(results.compare(RESULTS / "photos96" / VIVID.name, "adjusted", "l2-gain"))
+
+
 def shipped():
     """The shipped colorizer on the test split of each set."""
     grey, rows = _shipped_rows("grey"), []
@@ -521,7 +526,7 @@ def torture():
 
 TABLES = (
     *(notebooks, what_we_found, shipped_rows),
-    *(claims_tested, faults, set_sizes, flowers, other_sets, dials_chosen),
+    *(claims_tested, faults, set_sizes, flowers, other_sets, dials_chosen, at_96_pixels),
     *(
         shipped,
         shipped_beside,
