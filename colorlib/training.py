@@ -81,7 +81,24 @@ class TransferAdamW(keras.optimizers.AdamW):
 
     def __init__(self, learning_rate=1e-3, *, factor=0.25, **kwargs):
         super().__init__(learning_rate, **kwargs)
-        self.factor = factor
+        self.factor, self._rate_now = factor, None
+
+    @property
+    def learning_rate(self):
+        """The rate of this step."""
+        return super().learning_rate if self._rate_now is None else self._rate_now
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        keras.optimizers.AdamW.learning_rate.fset(self, value)
+
+    def apply(self, gradients, trainable_variables=None):
+        """Updates all variables. AdamW would ask the schedule for the rate again for each of them."""
+        self._rate_now = super().learning_rate
+        try:
+            super().apply(gradients, trainable_variables)
+        finally:
+            self._rate_now = None
 
     def update_step(self, gradient, variable, learning_rate):
         """Updates one variable at its own rate."""
