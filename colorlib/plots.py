@@ -296,10 +296,11 @@ def tradeoff_curves(curves, points, *, stars=None):
                 place.plot(
                     star["colorfulness_ratio"], star[score], "*", color=line["color"], mec="black", ms=15, zorder=5
                 )
-        for name, point in points.items():
+        for index, (name, point) in enumerate(points.items()):
             left, height = point["colorfulness_ratio"], point[score]
+            offset = (7, -3) if index else (-4, 7)  # the first above: grey and the mean may be near
             place.plot(left, height, "D", color=QUIET, markersize=5, markeredgecolor="white", zorder=3)
-            place.annotate(name, (left, height), (7, -3), textcoords="offset points", fontsize=8, color=QUIET)
+            place.annotate(name, (left, height), offset, textcoords="offset points", fontsize=8, color=QUIET)
         place.set(xlabel="colorfulness ratio (1: as colorful as the truth)", ylabel=axis)
         place.margins(x=0.08, y=0.1)
         _label_dials(place, curves, [*points.values(), *(stars or {}).values()], score)
