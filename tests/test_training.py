@@ -113,6 +113,28 @@ def test_the_decoder_learns_at_the_rate_and_the_pretrained_network_at_a_quarter_
     np.testing.assert_allclose(moved[:6:2], [0.0025, 0.01, 0.01], rtol=1e-3)
 
 
+def test_a_schedule_is_asked_for_the_rate_once_a_step():
+    asked = []
+
+    class Halving(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            asked.append(step)
+            return 0.5 ** (1 + keras.ops.cast(step, "float32"))
+
+    kernels = [keras.Variable(np.ones((2, 2), np.float32), name=f"decoder_{number}") for number in range(3)]
+    optimizer = training.TransferAdamW(Halving(), weight_decay=0.1)
+    optimizer.build(kernels)
+    asked.clear()
+    for _ in range(2):
+        optimizer.apply([keras.ops.ones((2, 2))] * 3)
+    assert len(asked) == 2
+    # Each step takes weight decay, then goes by the rate: 1/2, then 1/4.
+    wanted = (1 * (1 - 0.1 / 2) - 1 / 2) * (1 - 0.1 / 4) - 1 / 4
+    np.testing.assert_allclose(
+        [keras.ops.convert_to_numpy(kernel) for kernel in kernels], np.full((3, 2, 2), wanted), rtol=1e-3
+    )
+
+
 def test_what_ships_has_kernels_in_half_precision_and_predicts_as_the_model_does(tmp_path):
     def build():
         return keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, bias_initializer="random_normal")])
