@@ -81,7 +81,8 @@ class TransferAdamW(keras.optimizers.AdamW):
 
     def __init__(self, learning_rate=1e-3, *, factor=0.25, **kwargs):
         super().__init__(learning_rate, **kwargs)
-        self.factor, self._rate_now = factor, None
+        self.factor = factor
+        self._rate_now = None  # within a step, its rate
 
     @property
     def learning_rate(self):

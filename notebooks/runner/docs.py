@@ -87,7 +87,7 @@ NOTEBOOKS = {  # title, question, answer
     "10_what_went_wrong": (
         "What went wrong",
         "What does each bug of the originals cost?",
-        "Up to 1.6 of CIEDE2000, or nothing. The worst makes the score better.",
+        "Four cost accuracy, three next to nothing. The worst makes the score better.",
     ),
     "11_leaderboard": (
         "Leaderboard",
