@@ -43,7 +43,7 @@ RUN = $(PY) -m notebooks.runner.run --profile "$(PROFILE)" $(if $(DATA),--data "
 	$(if $(SETS),--sets "$(SETS)") $(if $(ONLY),--only $(ONLY)) $(if $(SEEDS),--seeds $(SEEDS)) \
 	--jobs $(JOBS)
 
-.PHONY: help setup train-all test test-fast test-jax colab-check lint format torture bench results render docs weights notebook address clean
+.PHONY: help setup train-all test test-fast test-jax test-scale colab-check lint format torture bench results render docs weights notebook address clean
 
 help: ## Show this help
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -72,6 +72,10 @@ test-fast: $(INSTALLED) ## Run the fast tests (under 2 minutes on 2 cores)
 test-jax: $(INSTALLED) ## The tests of models, losses, decoding and colorize, with Keras on JAX
 	$(PIP) -q -e ".[jax]"
 	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow" tests/test_models.py tests/test_losses.py tests/test_decoding.py tests/test_colorize.py tests/test_aging.py
+
+test-scale: $(INSTALLED) ## The tests of Apache Beam and of sets from other libraries
+	$(PIP) -q -e ".[scale,tfds,hf]"
+	$(PY) -m pytest tests/test_scale.py tests/test_bridges.py
 
 colab-check: ## Notebooks 01 and 09 as Colab runs them, and the fast tests, on Colab's Python 3.13 and versions
 	@test -x .venv-colab/bin/python || "$(or $(PYTHON),python3.13)" -m venv .venv-colab || \

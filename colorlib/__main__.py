@@ -95,8 +95,23 @@ def _parser():
     command.set_defaults(run=_evaluate)
 
     command = commands.add_parser("data", help="make a clean picture folder with a manifest out of any source")
-    command.add_argument("source", metavar="SOURCE", help="a name (scenes, flowers, ...), a folder, a .tar or a .zip")
-    command.add_argument("--role", default="varied", help="faces, flowers, landscapes or varied (default)")
+    add = command.add_argument
+    what = "a name (--list), a folder, a .tar or a .zip, a video, tfds:NAME or hf:NAME"
+    add("source", nargs="?", metavar="SOURCE", help=what)
+    add("--list", action="store_true", help="the named sets, their size, terms and how they come")
+    add("--limit", type=int, metavar="N", help="at most so many files, or frames of videos")
+    add("--role", default="varied", help="what scenes show: faces, flowers, landscapes or varied (default)")
+    rules = command.add_argument_group("what is left out, and cut off")
+    add = rules.add_argument
+    add("--grey", action="store_true", help="keep what is grey or of one tint")
+    add("--longest", type=_amount, metavar="X", help="the long side is at most X short ones (4)")
+    add("--no-portraits", action="store_true", help="leave out what is higher than wide")
+    add("--square", action="store_true", help="cut each picture to its central square")
+    add("--faces", action="store_true", help="cut each picture to its largest face; leave out those without")
+    add = command.add_argument_group("frames of videos").add_argument
+    add("--every", type=_amount, metavar="S", help="one every S seconds (2)")
+    add("--frames", type=int, metavar="N", help="N of each video, spread evenly, instead")
+    add("--scenes", action="store_true", help="only frames that show another scene than those before")
     command.set_defaults(run=_data)
     return parser
 
@@ -243,9 +258,27 @@ def _pairs(predicted, truth):
 
 def _data(options):
     from colorlib import console
-    from colorlib.data import sets
+    from colorlib.data import catalog, cleaning, sets, sources
 
-    folder = sets.prepare(options.source, role=options.role)
+    if options.list:
+        for row in catalog.in_table(Path("data/raw")):
+            print("{:20} {:55} {:>8}  {:8}  {}".format(*row))
+        return 0
+    if not options.source:
+        raise ValueError("data needs a SOURCE: a folder, an archive or a name that colorlib data --list tells")
+    rules = cleaning.Rules(
+        grey=options.grey,
+        portraits=not options.no_portraits,
+        square=options.square,
+        faces=options.faces,
+        **({} if options.longest is None else {"longest": options.longest}),
+    )
+    frames = sources.Frames(
+        number=options.frames,
+        apart=sources.SCENES_APART if options.scenes else sources.NEARLY_AS_ONE,
+        **({} if options.every is None else {"every": options.every}),
+    )
+    folder = sets.prepare(options.source, role=options.role, limit=options.limit, rules=rules, frames=frames)
     counts = {name: sets.describe(folder)[name] for name in sets.SPLITS}
     rejects = sets.rejects(folder)
     parts = ", ".join(f"{count} {name}" for name, count in counts.items())

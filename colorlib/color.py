@@ -244,3 +244,14 @@ def is_toned_or_grey(lab):
     tone, *_ = np.linalg.lstsq(powers, lab[:, 1:], rcond=None)
     away, chroma = (np.linalg.norm(ab, axis=1) for ab in (lab[:, 1:] - powers @ tone, lab[:, 1:]))
     return bool(np.quantile(away, 0.95) < 2.5 + 0.15 * chroma.mean())
+
+
+def distance_to_tone(lab):
+    """How far Lab pixels (..., 3) are from the nearest print in one tone: root mean square distance in a*b*.
+
+    In such a print a* and b* follow from L*, here as cubic polynomials. 0 for grey.
+    """
+    lab = np.float64(lab).reshape(-1, 3)
+    powers = np.vander(lab[:, 0] / 50 - 1, 4)
+    tone, *_ = np.linalg.lstsq(powers, lab[:, 1:], rcond=None)
+    return float(np.sqrt(np.square(lab[:, 1:] - powers @ tone).sum(axis=1).mean()))

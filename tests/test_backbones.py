@@ -11,6 +11,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
+import requests
 import skimage.color
 import skimage.data
 from keras import ops
@@ -187,21 +188,29 @@ def test_a_missing_or_bad_file_is_reported(content, tmp_path, tiny, monkeypatch)
 def test_weights_are_downloaded_once_whole_and_checked(content, tiny, tmp_path, monkeypatch):
     served = []
 
-    def download(address, file, _):
-        if not served:
-            file.write(b"the first half")
-            raise OSError("the network is away")
-        file.write(served[0])
+    class Answer:
+        status_code, headers = 200, {}
 
-    monkeypatch.setattr("pooch.HTTPDownloader", lambda **_: download)
+        def __init__(self, *_, **__):
+            pass
+
+        __enter__ = raise_for_status = lambda self: self
+        __exit__ = lambda *_: None  # noqa: E731
+
+        def iter_content(self, _):
+            yield served[0] if served else b"the first half"
+            if not served:
+                raise requests.ConnectionError("the network is away")
+
+    monkeypatch.setattr(requests, "get", Answer)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     target, make = tmp_path / "models" / FILE, functools.partial(backbones.imagenet_backbone, "vgg16", image_size=32)
-    for flaw in ("the network is away", "MD5 hash of downloaded file"):
+    for flaw in ("broke off after 14 bytes", "what was sent has the md5"):
         message = f"^https:.*/{FILE} cannot be downloaded .{flaw}.*; if you are offline, .* put it at {target}$"
         with pytest.raises(backbones.DownloadError, match=message):
             make()
         assert not target.exists()
-        served.append(content)  # behind the first half: not the published file
+        served.append(content)  # not the published file
     *known, _ = backbones._NETWORKS["vgg16"]
     monkeypatch.setitem(backbones._NETWORKS, "vgg16", (*known, hashlib.md5(content).hexdigest()))
     assert make().origin == "imagenet" and target.read_bytes() == content

@@ -80,7 +80,7 @@ def test_a_file_that_is_not_read_is_told(capsys, command, name):
     disk.write(f"album/{name}", content)
     disk.write("album/notes.txt", "no picture, and none is missed")
     disk.write("album/.hidden.cr2", content)
-    more = {"colorize": ["--out", "out"], "evaluate": ["album"]}.get(command, [])
+    more = {"colorize": ["--out", "out"], "evaluate": ["album"], "data": ["--grey"]}.get(command, [])
     status, said = run(capsys, command, "album", *more)
     assert status == 1 and f"x {kind}" in said and name in said and "notes" not in said and "hidden" not in said
     if command == "data":
@@ -134,7 +134,7 @@ def test_every_page_and_frame_is_colored_or_told(capsys, kind):
     assert [path.stem for path in made] == [f"scan-page-{number}" for number in (1, 2, 3)]
     for number, path in enumerate(made):
         assert_allclose(files.load(path)[..., 0], np.roll(GREY, 9 * number, axis=1), atol=12)
-    status, said = run(capsys, "data", Path(name).absolute().parent, "--role", "varied")
+    status, said = run(capsys, "data", Path(name).absolute().parent, "--grey")
     assert status == 1 and "pages 2 to 3" in said
 
 
@@ -155,7 +155,7 @@ def test_linked_folders_are_read_once(capsys, command):
     Path("album/1932").symlink_to("../disk/1932")
     Path("album/round").symlink_to("..")
     Path("album/gone.png").symlink_to("nowhere.png")
-    status, said = run(capsys, command, "album", *(["--out", "out"] if command == "colorize" else []))
+    status, said = run(capsys, command, "album", *(["--out", "out"] if command == "colorize" else ["--grey"]))
     assert status == 1 and "a link to nothing (gone.png)" in said
     assert said.startswith("4 pictures") if command == "data" else len(list(Path("out").rglob("*.png"))) == 4
 
@@ -210,7 +210,7 @@ def zip_with_links(path):
 def test_links_in_an_archive_are_read(capsys, make):
     name = "links.tar" if make is tar_with_links else "links.zip"
     make(name)
-    status, said = run(capsys, "data", name)
+    status, said = run(capsys, "data", name, "--grey")
     assert status == 1 and said.startswith("4 pictures")
     assert "a link to nothing in the archive (set/lost.png)" in said and "film in an archive" in said
 
@@ -219,7 +219,7 @@ def test_a_zip_of_windows_is_read(capsys):
     with zipfile.ZipFile("windows.zip", "w") as archive:
         for name in ("set\\0.png", "set\\sub\\1.png", "__MACOSX\\set\\._0.png", "set\\.hidden\\2.png"):
             archive.writestr(name, encoded(np.roll(GREY, len(name), axis=0)))
-    assert run(capsys, "data", "windows.zip")[1].startswith("2 pictures")
+    assert run(capsys, "data", "windows.zip", "--grey")[1].startswith("2 pictures")
     (made,) = Path("data/processed").glob("windows-*")
     assert "set/sub/1.png" in (made / "manifest.csv").read_text()
 
@@ -691,7 +691,7 @@ def test_a_folder_and_a_file_are_no_pair(capsys):
 def test_what_is_made_is_not_taken_for_a_source(capsys):
     saved("a.png", "b.png", "c.png")
     for _ in range(3):
-        assert run(capsys, "data", ".")[1].startswith("3 pictures")
+        assert run(capsys, "data", ".", "--grey")[1].startswith("3 pictures")
 
 
 def test_results_are_not_colored_again_through_a_link(capsys):
@@ -744,7 +744,7 @@ def test_pictures_without_color_are_told(capsys, kind):
         grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) + rng.integers(0, 2, crop.shape[:2], np.uint8) * 0
         files.save(np.uint8(np.clip(grey[..., None] * np.array(tone), 0, 255)), f"set/other{number}.png")
     _, said = run(capsys, "data", "set")
-    assert "6 pictures are grey or of one tint" in said and "color0" not in said
+    assert "6 pictures are left out, grey or of one tint" in said and "color0" not in said
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
-from colorlib.data import files, sets, video
+from colorlib.data import files, sets, sources, video
 
 WIDTH, HEIGHT = 64, 48
 COLORS = np.array([[200, 40, 40], [40, 180, 60], [50, 60, 200], [220, 200, 40], [128, 128, 128], [180, 60, 180]])
@@ -76,7 +76,9 @@ def test_a_constant_rate_gives_every_twentieth_frame_or_as_asked(tmp_path, file,
     options = {"bf": "2"}  # frames out of order, where the codec has them
     path = film(tmp_path / file, [coded(index) for index in range(45)], codec=codec, options=options)
     assert numbers(path) == [(0, 0), (2, 20), (4, 40)]
-    assert video.count(path) == 3
+    assert video.times(path) == [0, 2, 4]
+    assert video.times(path, number=3) == [0.75, 2.25, 3.75]
+    assert numbers(path, at=[0.75, 2.25, 3.75]) == [(0.75, 7), (2.25, 22), (3.75, 37)]
     assert numbers(path, every=0.3) == [(3 * k / 10, 3 * k) for k in range(15)]
     with pytest.raises(ValueError, match="there must be time between two"):
         numbers(path, every=0)
@@ -153,7 +155,7 @@ def test_what_is_no_video_says_why(tmp_path, monkeypatch):
         if data is not None:
             (tmp_path / name).write_bytes(data)
         assert reason(tmp_path / name).startswith(why), name
-        assert video.count(tmp_path / name) == 1
+        assert video.times(tmp_path / name) == [0]
     monkeypatch.setattr(files, "MAX_PIXELS", 3000)
     assert reason(tmp_path / "good.mp4") == "3,072 pixels are more than the 3,000 allowed"
 
@@ -183,17 +185,20 @@ def test_of_a_video_damaged_half_way_the_frames_before_are_kept(tmp_path, file, 
 # The picture set
 
 
+def shots(seed, count, frames):
+    """Frames of a film with so many shots, each a still of colored blocks."""
+    colors = np.random.default_rng(seed).integers(0, 256, (count, 6, 8, 3), np.uint8)
+    stills = [np.kron(each, np.ones((8, 8, 1), np.uint8)) for each in colors]
+    return [still for still in stills for _ in range(frames)]
+
+
 def test_a_folder_of_videos_becomes_a_picture_set(tmp_path):
     for speaker in (5, 6, 7):
         for clip in (0, 1):
-            colors = np.random.default_rng(2 * speaker + clip).integers(0, 256, (6, 8, 3), np.uint8)
-            film(
-                tmp_path / "in" / f"id{speaker}" / f"video{clip}" / "1.mp4",
-                [np.kron(colors, np.ones((8, 8, 1), np.uint8))] * 50,
-            )
+            film(tmp_path / "in" / f"id{speaker}" / f"video{clip}" / "1.mp4", shots(2 * speaker + clip, 3, 20)[:50])
     (tmp_path / "in" / "id7" / "notes.MP4").write_text("dear diary")
     (tmp_path / "in" / "id7" / "._1.mp4").write_bytes(b"a Mac's shadow")
-    film(tmp_path / "in" / "single.final.mkv", [STRIPES] * 10)
+    film(tmp_path / "in" / "single.final.mkv", shots(9, 1, 10))
     folder = prepare(tmp_path / "in", tmp_path)
     found = {row["source"]: row for row in rows(folder)}
     names = [f"id{s}/video{c}/1.mp4@{t:07.1f}s" for s in (5, 6, 7) for c in (0, 1) for t in (0, 2, 4)]
@@ -203,3 +208,52 @@ def test_a_folder_of_videos_becomes_a_picture_set(tmp_path):
     for row in found.values():
         assert row["group"] == row["source"].split("/")[0].replace(".final.mkv@00000.0s", ".final")
         assert row["split"] == sets.split_of(row["group"])
+
+
+def sources_of(folder):
+    return sorted(row["source"] for row in rows(folder))
+
+
+def test_frames_are_taken_as_asked(tmp_path):
+    film(tmp_path / "in" / "id1" / "a.mp4", shots(1, 5, 20))  # 10 seconds: a shot every 2
+    for frames, moments in [
+        (sources.Frames(every=4), ["00000.0", "00004.0", "00008.0"]),
+        (sources.Frames(number=5), ["00001.0", "00003.0", "00005.0", "00007.0", "00009.0"]),
+        (sources.Frames(number=3), ["00001.667", "00005.0", "00008.333"]),
+    ]:
+        folder = prepare(tmp_path / "in", tmp_path, frames=frames)
+        assert sources_of(folder) == [f"id1/a.mp4@{moment}s" for moment in moments]
+        assert not sets.rejects(folder)
+    assert len(sources_of(prepare(tmp_path / "in", tmp_path, frames=sources.Frames(number=5), limit=2))) == 2
+    for wrong in ({"every": 0}, {"every": float("nan")}, {"number": 0}):
+        with pytest.raises(ValueError, match="there must be time|at least 1"):
+            sources.Frames(**wrong)
+
+
+def test_frames_that_are_nearly_as_one_are_dropped_and_scenes_differ_more(tmp_path):
+    noise = np.random.default_rng(3).integers(-2, 3, (100, 48, 64, 3))
+    still, other = shots(1, 2, 1)
+    pictures = [np.clip((other if 40 <= at < 60 else still) + noise[at], 0, 255).astype(np.uint8) for at in range(100)]
+    pictures[90:] = [np.roll(still, 2, axis=0)] * 10  # the camera moved a little
+    film(tmp_path / "in" / "id1" / "a.mp4", pictures, options={"crf": "10"})
+    folder = prepare(tmp_path / "in", tmp_path, frames=sources.Frames(every=1))
+    assert sources_of(folder) == [f"id1/a.mp4@0000{second}.0s" for second in (0, 4, 9)]
+    assert {reason for _, reason in sets.rejects(folder)} == {"frame: nearly as one before it"}
+    assert len(sets.rejects(folder)) == 7
+    scenes = sources.Frames(every=1, apart=sources.SCENES_APART)
+    assert sources_of(prepare(tmp_path / "in", tmp_path, frames=scenes)) == [
+        f"id1/a.mp4@0000{second}.0s" for second in (0, 4)
+    ]
+
+
+def test_of_films_only_what_is_new_is_read_again(tmp_path, monkeypatch):
+    for speaker in range(3):
+        film(tmp_path / "in" / f"id{speaker}" / "a.mp4", shots(speaker, 3, 20))
+    prepare(tmp_path / "in", tmp_path)
+    film(tmp_path / "in" / "id3" / "a.mp4", shots(3, 3, 20))
+    read, real = [], video.frames
+    monkeypatch.setattr(video, "frames", lambda path, **options: read.append(path.parent.name) or real(path, **options))
+    folder = prepare(tmp_path / "in", tmp_path)
+    assert read == ["id3"] and len(rows(folder)) == 12
+    groups = {row["group"]: row["split"] for row in rows(folder)}
+    assert groups == {f"id{speaker}": sets.split_of(f"id{speaker}") for speaker in range(4)}

@@ -6,6 +6,7 @@ And what is asked first: whether there is room on the disk, or in memory.
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -13,6 +14,8 @@ import shutil
 import sys
 import threading
 from pathlib import Path
+
+from colorlib import console
 
 TIMEOUT = 30  # seconds for a server to answer, then for each piece of a download
 
@@ -83,29 +86,81 @@ def remove_parts(folder, names):
             part.unlink()
 
 
-def fetch(url, md5, path):
+def fetch(url, path, *, md5="", size=None):
     """Downloads a file to `path`, unless it is there, with progress; returns the path. It is whole or not there.
 
-    A call goes on where an earlier one broke off. Raises OSError where the network or the disk fails, and ValueError
-    for a file of another md5.
+    A call goes on where an earlier one broke off, as far as the server lets it. Where no md5 is known, that of the
+    first download is written down beside the file, as NAME.md5, and holds from then on. Raises OSError where the
+    network or the disk fails, and ValueError for a file of another size or md5, one that was there before included.
     """
-    import pooch  # these two are needed for downloads only
-    import requests
+    import requests  # needed for downloads only
 
     path = Path(path)
-    part = path.with_name(f"{path.name}.part")
+    part, note = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.md5")
+    md5 = md5 or (note.read_text().strip() if note.exists() else "")
+    if path.exists():
+        if md5 and (found := md5_of(path)) != md5:
+            raise ValueError(f"{path} is another file, of md5 {found}: remove it")
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_name(f".{path.name}.lock")):
+        if not path.exists():  # else another process fetched it meanwhile
+            _download(requests, url, part, size)
+            found = md5_of(part)
+            if md5 and found != md5:
+                part.unlink()
+                raise ValueError(f"what was sent has the md5 {found}: it is another file, or damaged")
+            if not md5:
+                write(note, f"{found}\n")
+            part.replace(path)
+    with contextlib.suppress(OSError):
+        path.with_name(f".{path.name}.lock").rmdir()
+    return path
 
-    def go_on(url, target, _):  # what pooch lacks: it starts anew
-        with part.open("ab") as file:
-            rest = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
+
+def _download(requests, url, part, size):
+    """Fetches what is missing of a file; raises where the server sends more or less than it promised."""
+    have = part.stat().st_size if part.exists() else 0
+    with requests.get(url, headers={"Range": f"bytes={have}-"} if have else {}, stream=True, timeout=TIMEOUT) as answer:
+        if answer.status_code == 416:  # what is there is all, or more than all: begin anew
+            part.unlink()
+            return _download(requests, url, part, size)
+        answer.raise_for_status()
+        is_rest = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        have = have if is_rest else 0
+        length = answer.headers.get("Content-Length")
+        whole = have + int(length) if length and not answer.headers.get("Content-Encoding") else size
+        if size and whole != size:
+            part.unlink(missing_ok=True)
+            raise ValueError(f"the server offers {whole:,} bytes, not the {size:,} that were published")
+        with (
+            part.open("ab" if is_rest else "wb") as file,
+            console.progress(total=whole, initial=have, desc=part.stem, unit="B", unit_scale=True) as progress,
+        ):
             try:
-                pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=TIMEOUT, headers=rest)(url, file, None)
-            except requests.HTTPError:  # it may be the rest that the server refuses
-                part.unlink(missing_ok=True)
-                raise
-        part.replace(target)
+                for piece in answer.iter_content(2**16):
+                    file.write(piece)
+                    progress.update(len(piece))
+            except requests.RequestException as error:
+                of = f" of {whole:,}" if whole else ""
+                why = "timed out" if "timed out" in str(error) else "broke off"
+                raise OSError(f"{why} after {file.tell():,}{of} bytes") from error
+    return None
 
-    return Path(pooch.retrieve(url, f"md5:{md5}", path.name, path.parent, downloader=go_on))
+
+def get(url):
+    """The bytes that a server answers with. Raises OSError where the network fails or the server refuses."""
+    import requests
+
+    answer = requests.get(url, timeout=TIMEOUT)
+    answer.raise_for_status()
+    return answer.content
+
+
+def md5_of(path):
+    """The MD5 of a file's content, hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def check_disk(folder, size, what):

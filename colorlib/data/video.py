@@ -4,6 +4,7 @@ Times come from the presentation timestamps, so a variable rate and a late start
 mirrored where the file says so. Colors are converted as tagged: BT.601, 709 or 2020, limited or full range.
 """
 
+import bisect
 import contextlib
 import math
 from fractions import Fraction
@@ -21,11 +22,12 @@ _HDR = {16: "PQ", 18: "HLG"}  # transfer functions, ITU-T H.273 table 3
 _DAY = 86_400  # seconds: a damaged header may promise any length
 
 
-def frames(path, *, every=EVERY):
+def frames(path, *, every=EVERY, at=None):
     """Yields (seconds, picture) of a video at 0, every, 2 * every ... seconds: upright uint8 RGB (H, W, 3).
 
-    A time's picture is the one shown then; times count from the first frame. A frame that stays on over several of
-    the times comes once, for the first of them. H.264 in .avi, which stores no timestamps, may be off by a few frames.
+    With `at`, sorted times in seconds, at these instead. A time's picture is the one shown then; times count from the
+    first frame. A frame that stays on over several of the times comes once, for the first of them. H.264 in .avi, which
+    stores no timestamps, may be off by a few frames.
 
     Raises ValueError where `every` is not above 0, and `files.ImageError`, naming the file and the reason: missing,
     empty, no video, too large, HDR (to be tone mapped first), or damaged, after the frames before the damage. A file
@@ -34,26 +36,47 @@ def frames(path, *, every=EVERY):
     step = Fraction(str(every))
     if step <= 0:
         raise ValueError(f"one frame every {every} seconds: there must be time between two")
-    due = sound = Fraction(0)
+    wanted = None if at is None else [Fraction(str(seconds)) for seconds in at]
+
+    def due(begin, taken):
+        """The first time that counts: from `begin` on, and after the one that was `taken` last."""
+        if wanted is None:
+            return max(math.ceil(begin / step), math.floor(taken / step) + 1) * step
+        index = max(bisect.bisect_left(wanted, begin), bisect.bisect_right(wanted, taken))
+        return wanted[index] if index < len(wanted) else math.inf
+
+    sound, taken = Fraction(0), Fraction(-1)
     with _opened(path) as stream:
         try:
             for begin, end, frame in _shown(stream):
                 if frame.is_corrupt:  # what follows is predicted from it
                     raise av.FFmpegError(0, "a frame with errors")
-                due, sound = max(due, math.ceil(begin / step) * step), begin
-                if due < end:
-                    yield float(due), _upright(frame)
-                    due += step
+                sound, next_one = begin, due(begin, taken)
+                if next_one < end:
+                    taken = next_one
+                    yield float(taken), _upright(frame)
+                elif next_one == math.inf:
+                    return
         except av.FFmpegError as error:
             raise files.ImageError(str(path), f"damaged after {float(sound):.1f} s ({error.strerror})") from error
 
 
-def count(path):
-    """Tells how many frames a header promises, one every EVERY seconds, 1 if unreadable; there may be more or fewer."""
+def times(path, *, every=EVERY, number=None):
+    """Lists the times in seconds of a video's frames, as its header promises: there may be more or fewer.
+
+    One every so many seconds, or a `number` of them, each in the middle of an equal part. [0.0] where the header cannot
+    be read.
+    """
     seconds = 0
     with contextlib.suppress(files.ImageError), _opened(path) as stream:
         seconds = (stream.container.duration or 0) / av.time_base
-    return max(1, math.ceil(min(seconds, _DAY) / EVERY))
+    seconds = min(seconds, _DAY)
+    if seconds <= 0:
+        return [0.0]
+    if number is not None:
+        return [round((index + 0.5) * seconds / number, 3) for index in range(number)]
+    step = Fraction(str(every))
+    return [float(index * step) for index in range(math.ceil(seconds / step))]
 
 
 @contextlib.contextmanager

@@ -199,7 +199,7 @@ def _find(source, checksum, weights):
     if source.startswith("http"):
         path = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models" / source.rpartition("/")[2]
         try:
-            disk.fetch(source, checksum, path)
+            disk.fetch(source, path, md5=checksum)
         except (OSError, ValueError) as error:  # of the network or the disk; another file than the published one
             advice = f"if you are offline, get it elsewhere and put it at {path}"
             raise DownloadError(f"{source} cannot be downloaded ({error}); {advice}") from error

@@ -20,6 +20,7 @@ import re
 import yaml
 
 from colorlib.data import sets as picture_sets
+from colorlib.data import sources
 from colorlib.data.sets import ROLES
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -220,9 +221,9 @@ def _source(role, profile, where, data, sets):
 
 def _check_source(path):
     """Raises SourceError for a source that is unknown, missing, empty or a broken archive, before anything runs."""
-    _, _, entries = picture_sets.locate(str(path), ROLES[0], None, ROOT / "data" / "raw")
+    found = sources.locate(str(path), ROLES[0], None, ROOT / "data" / "raw")
     if str(path) not in picture_sets.NAMES and pathlib.Path(path).expanduser().is_file():
-        entries()  # reads an archive's list
+        found.listed()  # reads an archive's list
 
 
 def _relative(path):

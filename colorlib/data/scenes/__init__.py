@@ -43,11 +43,19 @@ def pictures(kind, count, size=128, seed=0, workers=1):
     More workers are more processes (threads would wait for each other), each a second or so in starting; the pictures
     are the same. The processes end with the generator. Raises ChildProcessError if one dies, e.g. for want of memory.
     """
-    kinds = KINDS if kind == "varied" else (kind,)
-    jobs = [(kinds[index % len(kinds)], index, size, seed) for index in range(count)]
-    names = [f"{job[0]}-{seed}-{job[1]:06d}" for job in jobs]
+    jobs = [(each, index, size, seed) for index, each in enumerate(_kinds(kind, count))]
     painted = _together(jobs, workers) if workers > 1 else (scene(*job) for job in jobs)
-    yield from zip(names, painted, strict=True)
+    yield from zip(names(kind, count, seed), painted, strict=True)
+
+
+def names(kind, count, seed=0):
+    """The names of the first `count` scenes of a kind, as `pictures` gives them."""
+    return [f"{each}-{seed}-{index:06d}" for index, each in enumerate(_kinds(kind, count))]
+
+
+def _kinds(kind, count):
+    kinds = KINDS if kind == "varied" else (kind,)
+    return [kinds[index % len(kinds)] for index in range(count)]
 
 
 def _together(jobs, workers):
