@@ -22,6 +22,7 @@ _EXAMPLES = """examples:
   colorlib colorize album/ --out colored --strength 1.5 --compare
   colorlib evaluate predictions/ originals/ --json
   colorlib data holiday.zip
+  colorlib data --list
 """
 
 
@@ -34,7 +35,11 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments=None):
     """Runs one command and returns the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not getattr(options, "shards", None):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.beam = rest
     try:
         return options.run(options)
     except (ValueError, OSError, MemoryError) as error:
@@ -112,6 +117,11 @@ def _parser():
     add("--every", type=_amount, metavar="S", help="one every S seconds (2)")
     add("--frames", type=int, metavar="N", help="N of each video, spread evenly, instead")
     add("--scenes", action="store_true", help="only frames that show another scene than those before")
+    add = command.add_argument_group(
+        "many machines", "by Apache Beam; its own options, --runner and others, pass"
+    ).add_argument
+    add("--shards", type=int, metavar="N", help="write N shards of TFRecord; SOURCE may be a pattern: gs://mine/**.jpg")
+    add("--out", metavar="DIR", help="for the shards (data/processed/SOURCE-shards)")
     command.set_defaults(run=_data)
     return parser
 
@@ -278,7 +288,10 @@ def _data(options):
         apart=sources.SCENES_APART if options.scenes else sources.NEARLY_AS_ONE,
         **({} if options.every is None else {"every": options.every}),
     )
-    folder = sets.prepare(options.source, role=options.role, limit=options.limit, rules=rules, frames=frames)
+    if options.shards is None:
+        folder = sets.prepare(options.source, role=options.role, limit=options.limit, rules=rules, frames=frames)
+    else:
+        folder = _shards(options, rules, frames)
     counts = {name: sets.describe(folder)[name] for name in sets.SPLITS}
     rejects = sets.rejects(folder)
     parts = ", ".join(f"{count} {name}" for name, count in counts.items())
@@ -286,6 +299,18 @@ def _data(options):
     print(console.in_one_line(str(folder)))
     _report(rejects)
     return 1 if rejects else 0
+
+
+def _shards(options, rules, frames):
+    try:
+        from colorlib.data import scale
+    except ImportError as error:
+        raise ValueError(f"--shards: pip install 'colorlib[scale]' brings Apache Beam ({error})") from error
+
+    if options.limit is not None:
+        raise ValueError("--shards takes all there is: --limit later, where the set is used")
+    out = options.out or Path("data/processed", f"{Path(options.source.rstrip('/*')).name}-shards")
+    return scale.prepare(options.source, out, shards=options.shards, rules=rules, frames=frames, options=options.beam)
 
 
 def _report(those, *, what="left out"):

@@ -218,6 +218,37 @@ def test_bad_input_to_the_other_commands(album, capsys, arguments):
     assert ("nowhere" if "nowhere" in " ".join(arguments) else "cats") in error
 
 
+def test_data_takes_rules_and_frames(album, capsys, monkeypatch):
+    from colorlib.data import cleaning, sets, sources
+
+    taken = []
+    monkeypatch.setattr(sets, "prepare", lambda source, **options: taken.append(options) or sys.exit(0))
+    for arguments, rules, frames, limit in [
+        ([], cleaning.USUAL, sources.TWO_SECONDS, None),
+        (["--limit", "9", "--grey", "--longest", "2"], cleaning.Rules(grey=True, longest=2), sources.TWO_SECONDS, 9),
+        (["--no-portraits", "--square"], cleaning.Rules(portraits=False, square=True), sources.TWO_SECONDS, None),
+        (["--faces", "--every", "0.5"], cleaning.Rules(faces=True), sources.Frames(every=0.5), None),
+        (["--frames", "3"], cleaning.USUAL, sources.Frames(number=3), None),
+        (["--scenes"], cleaning.USUAL, sources.Frames(apart=sources.SCENES_APART), None),
+    ]:
+        with pytest.raises(SystemExit):
+            cli.main(["data", "album", *arguments])
+        assert taken.pop() == {"role": "varied", "limit": limit, "rules": rules, "frames": frames}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ([], "needs a SOURCE"), (["--longest", "0.5"], "at most 0.5 short ones"),
+        (["--every", "0"], "time between two"),
+        (["--frames", "0"], "at least 1"), (["--limit", "0"], "a limit of 0"),
+    ],
+)  # fmt: skip
+def test_rules_that_make_no_sense_are_told(album, capsys, arguments, why):
+    assert cli.main(["data", *(["album"] if arguments else []), *arguments]) == 2
+    assert why in capsys.readouterr().err
+
+
 def test_data_says_what_it_made(album, capsys, tmp_path):
     assert cli.main(["data", "album"]) == 1
     out, error = capsys.readouterr()

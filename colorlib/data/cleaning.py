@@ -109,11 +109,12 @@ def _reject(name, reason, error=None):
 def _clean_picture(name, content, rules, room):
     try:
         picture, pages, remarks = _load(name, content, rules, room)
-        _check(name, picture, rules)
+        small = color.lab_of(files.shrink(picture, 64))  # where single pixels do not count
+        _check(name, picture, small, rules)
     except files.ImageError as error:
         return _reject(name, error.reason, error), None
     own = hashlib.sha256(bytes(content)).hexdigest()
-    chroma = np.linalg.norm(_small(picture)[..., 1:], axis=-1).mean()
+    chroma = np.hypot(small[..., 1], small[..., 2]).mean()
     jpeg = files.encode(picture, ".jpg")
     height, width = picture.shape[:2]
     row = {
@@ -151,8 +152,8 @@ def _load(name, content, rules, room):
         raise Passing(name, "too large for this computer's memory") from None
 
 
-def _check(name, picture, rules):
-    """Raises ImageError for a picture that the rules leave out."""
+def _check(name, picture, small, rules):
+    """Raises ImageError for a picture that the rules leave out; `small` is its Lab, reduced."""
     height, width = picture.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise files.ImageError(name, f"tiny: a side is below {MIN_SIDE} pixels")
@@ -160,13 +161,8 @@ def _check(name, picture, rules):
         raise files.ImageError(name, f"narrow: one side is more than {rules.longest:g} times the other")
     if height > width and not rules.portraits:
         raise files.ImageError(name, "higher than wide")
-    if not rules.grey and color.distance_to_tone(_small(picture)) < TONED:
+    if not rules.grey and color.distance_to_tone(small) < TONED:
         raise files.ImageError(name, GREY)
-
-
-def _small(picture):
-    """Lab of a picture in small, where single pixels do not count."""
-    return color.lab_of(files.shrink(picture, 64))
 
 
 def cut_to_face(picture, name="picture"):

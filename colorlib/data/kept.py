@@ -27,7 +27,9 @@ class Kept:
                     with contextlib.suppress(ValueError):
                         name, *rest = json.loads(line)
                         self.lines[name] = rest
-        self.is_cut = self.journal.exists() and not self.journal.read_bytes().endswith(b"\n")
+        self.file = self.journal.open("a", encoding="utf-8", errors="backslashreplace")
+        if self.file.tell():
+            self.file.write("\n")  # so that a line that was cut off ends
 
     def rows(self, entry):
         """The rows of a file that was cleaned before and has not changed since; None for another."""
@@ -58,9 +60,12 @@ class Kept:
             return
         written = [(self.folder / row["file"]).stat().st_mtime_ns for row in rows if "file" in row]
         line = json.dumps([entry.name, entry.stamp, rows, written])
-        with self.journal.open("a") as file:
-            file.write(f"{chr(10) * self.is_cut}{line}\n")
-        self.is_cut = False
+        self.file.write(f"{line}\n")
+        self.file.flush()
+
+    def close(self):
+        """Closes the journal."""
+        self.file.close()
 
     def link(self, file, target):
         """Gives a picture to the folder of a set, without a copy where the disk can."""

@@ -1,5 +1,7 @@
 """Clean pictures -> tf.data batches of (lightness, ab): decoded once, then shuffled, moved and batched in each epoch.
 
+Pictures lie in a folder or in shards of TFRecord (`scale`); what is made of them is the same.
+
 What is drawn at random follows from (seed, epoch, step) alone, so training that resumes at epoch n sees what it would
 have seen, and threads change nothing. All is TensorFlow operations; only `albumentations` calls Python.
 """
@@ -21,6 +23,7 @@ from colorlib import color, console
 from colorlib.data import disk, files
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # when imported, it would ask the network for a newer version
+SHARD = ".tfrecord"
 _FORMAT = 2  # part of a cache's name; raise it when what is cached changes
 _PARALLEL = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
 _OPTIONS = tf.data.Options()
@@ -31,7 +34,11 @@ _OPTIONS.experimental_optimization.apply_default_optimizations = False  # they w
 
 def decode(path, image_size):
     """Reads one clean JPEG: uint8 (S, S, 3) sRGB, center crop, area filter (bilinear where that enlarges)."""
-    content = tf.io.read_file(path)
+    return decode_bytes(tf.io.read_file(path), image_size)
+
+
+def decode_bytes(content, image_size):
+    """As `decode`, of the content of a file."""
     # TensorFlow's default DCT is the fast, inexact one; Pillow and everybody else use this one.
     picture = tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
     height, width = tf.unstack(tf.io.extract_jpeg_shape(content)[:2])  # refuses a PNG, which `decode_jpeg` would read
@@ -48,11 +55,14 @@ def decode(path, image_size):
 
 def pictures(paths, image_size):
     """Reads clean JPEGs as the protocol scores them: np.uint8 (N, S, S, 3), sRGB. Raises as `load` does."""
-    return np.concatenate([batch.numpy() for batch in _decoded(paths, image_size)])
+    found = np.empty((len(paths), image_size, image_size, 3), np.uint8)
+    for places, batch in _decoded(paths, image_size):
+        found[places] = batch
+    return found
 
 
 def load(paths, image_size, *, cache=None):
-    """Reads clean JPEGs once, for `batches`: N rows, which can be sliced.
+    """Reads clean JPEGs once, for `batches`: N rows, which can be sliced. `sets.paths` lists them, in shards or not.
 
     Without `cache`: a float32 tensor (N, S, S, 3) in memory, lightness and ab in [-1, 1]. With deterministic kernels,
     TensorFlow holds it twice while batches are drawn. With a folder as `cache`, for sets larger than memory: a tensor
@@ -67,10 +77,9 @@ def load(paths, image_size, *, cache=None):
             return tf.constant([str(file) for file in _cached(paths, image_size, Path(cache))])
         size = 12 * len(paths) * image_size**2
         disk.check_memory(size, f"{len(paths):,} pictures of {image_size} pixels", "give a folder as `cache`")
-        lab, done = tf.raw_ops.Empty(shape=(len(paths), image_size, image_size, 3), dtype=tf.float32), 0
-        for batch in _decoded(paths, image_size, _to_lab):
-            rows = tf.range(done, done := done + len(batch))
-            lab = tf.raw_ops.InplaceUpdate(x=lab, i=rows, v=batch)  # so that nothing is held twice
+        lab = tf.raw_ops.Empty(shape=(len(paths), image_size, image_size, 3), dtype=tf.float32)
+        for places, batch in _decoded(paths, image_size, _to_lab):
+            lab = tf.raw_ops.InplaceUpdate(x=lab, i=places, v=batch)  # so that nothing is held twice
         return lab
 
 
@@ -195,24 +204,70 @@ def _to_lab(picture):
 
 
 def _decoded(paths, image_size, then=tf.identity):
-    """Yields batches of `then` of each picture, in order, with a progress bar."""
+    """Yields (places, batch): `then` of each picture and its place in the list, in any order; with a progress bar."""
     if not len(paths):
         raise ValueError("no pictures to read: the list of paths is empty")
-    paths = [str(path) for path in paths]
-    read = tf.data.Dataset.from_tensor_slices(paths).map(lambda path: then(decode(path, image_size)), **_PARALLEL)
+    paths = [Path(path) for path in paths]
+    read, done = _of_shards if paths[0].parent.suffix == SHARD else _of_files, 0
     with console.progress(total=len(paths), desc="reading", unit=" pictures", leave=False) as progress:
+        pictures = read(paths).map(lambda place, content: (place, then(decode_bytes(content, image_size))), **_PARALLEL)
         try:
-            for batch in read.batch(32).prefetch(2).with_options(_OPTIONS):
-                yield batch
+            for places, batch in pictures.batch(32).prefetch(2).with_options(_OPTIONS):
+                yield places, batch
+                done += len(batch)
                 progress.update(len(batch))
+        except tf.errors.OpError as error:
+            _tell_which(paths, image_size, done, error)
+    if done < len(paths):
+        raise files.ImageError(str(paths[0].parent.parent), f"{len(paths) - done} pictures are not in its shards")
+
+
+def _of_files(paths):
+    """A dataset of (place, content) of files."""
+    named = tf.data.Dataset.from_tensor_slices((np.int32(range(len(paths))), [str(path) for path in paths]))
+    return named.map(lambda place, path: (place, tf.io.read_file(path)), **_PARALLEL)
+
+
+def _of_shards(paths):
+    """A dataset of (place, content) of pictures in shards, interleaved. A path is the shard's, and then its own."""
+    names = [f"pictures/{path.name}" for path in paths]
+    wanted = tf.lookup.KeyValueTensorInitializer(names, np.int32(range(len(names))))
+    wanted = tf.lookup.StaticHashTable(wanted, -1)
+    features = {name: tf.io.FixedLenFeature((), tf.string) for name in ("file", "jpeg")}
+
+    def parsed(record):
+        found = tf.io.parse_single_example(record, features)
+        return wanted.lookup(found["file"]), found["jpeg"]
+
+    shards = sorted({str(path.parent) for path in paths})
+    records = tf.data.Dataset.from_tensor_slices(shards).interleave(
+        lambda shard: tf.data.TFRecordDataset(shard).map(parsed).filter(lambda place, _: place >= 0),
+        cycle_length=min(len(shards), 4),
+        block_length=32,
+        **_PARALLEL,
+    )
+    return records
+
+
+def _tell_which(paths, image_size, done, error):
+    """Raises ImageError with the name of the file, or of the shard, that cannot be read."""
+    if paths[0].parent.suffix == SHARD:
+        for shard in sorted({path.parent for path in paths}):
+            try:
+                for _ in tf.data.TFRecordDataset(str(shard)):
+                    pass
+            except tf.errors.OpError as why:
+                reason = (
+                    "no such file" if isinstance(why, tf.errors.NotFoundError) else "damaged: prepare the set again"
+                )
+                raise files.ImageError(str(shard), reason) from error
+    for path in paths[done:]:
+        try:
+            decode(str(path), image_size)
         except tf.errors.OpError:
-            for path in paths[progress.n :]:
-                try:
-                    decode(path, image_size)
-                except tf.errors.OpError as error:
-                    files.load(path)  # says what is wrong, unless it is a picture of another kind
-                    raise files.ImageError(path, "no clean JPEG: prepare its folder first") from error
-            raise
+            files.load(path)  # says what is wrong, unless it is a picture of another kind
+            raise files.ImageError(str(path), "no clean JPEG: prepare its folder first") from error
+    raise error
 
 
 def _cached(paths, image_size, cache):
@@ -220,7 +275,9 @@ def _cached(paths, image_size, cache):
 
     A file holds the picture's bytes and behind them their CRC-32.
     """
-    stats = [[Path(path).name, os.stat(path).st_size, os.stat(path).st_mtime_ns] for path in paths]
+    shards = {shard: os.stat(shard) for path in paths if (shard := Path(path).parent).suffix == SHARD}
+    states = [shards.get(Path(path).parent) or os.stat(path) for path in paths]
+    stats = [[Path(path).name, each.st_size, each.st_mtime_ns] for path, each in zip(paths, states, strict=True)]
     key = hashlib.sha256(json.dumps([_FORMAT, image_size, stats]).encode()).hexdigest()[:16]
     folder = cache / key
     with disk.locked(folder):
@@ -234,11 +291,10 @@ def _cached(paths, image_size, cache):
             print(f"{folder}: {len(missing)} of {len(kept)} cached pictures are missing or damaged; making them anew")
         if missing or not kept:
             disk.check_disk(folder, 3 * len(missing) * image_size**2, f"{len(missing):,} cached pictures")
-            batches = _decoded([paths[number] for number in missing], image_size)
-            made = (picture for batch in batches for picture in batch.numpy())
-            for number, picture in zip(missing, made, strict=True):
-                content = picture.tobytes()
-                disk.write(kept[number], content + zlib.crc32(content).to_bytes(4))
+            for places, batch in _decoded([paths[number] for number in missing], image_size):
+                for place, picture in zip(places.numpy(), batch.numpy(), strict=True):
+                    content = picture.tobytes()
+                    disk.write(kept[missing[place]], content + zlib.crc32(content).to_bytes(4))
     return kept
 
 

@@ -7,10 +7,13 @@ picture passes `files.load` once, each video of a folder of videos `video.frames
                             manifest.csv     file, group, split, width, height, source; sorted by file
                             rejects.csv      what cannot be used: source, reason; sorted by source
                             hashes.npy       what each picture of the manifest looks like, in 512 bits
-                            pictures.csv     file, bytes, crc32 of each picture; toned: whether it lacks colors of
-                                             its own; remark: what had to be set aside
+                            pictures.csv     file, bytes, crc32 of each picture; its mean chroma; remark: what had to
+                                             be set aside
                             set.json         number of pictures, checksums of these four, and which files may be
                                              readable another time; written last
+
+What was cleaned stays in <folder>/.cleaned, to which pictures/ links: see `kept`. `scale` makes the same of millions of
+files, by many machines, with the pictures in shards; such a folder is a source, too.
 
 Files are named after their content, so the first n of the sorted paths are a fair sample.
 
@@ -53,6 +56,7 @@ SPLIT_RULE = "near-duplicates share a group"  # stands in every row of results
 SPLITS = {"train": 0.75, "validation": 0.85, "test": 1.0}  # upper bounds of a group's hash in [0, 1)
 MANY = 0.02  # of a source's pictures that are without color: so many are told
 COLUMNS = ("file", "group", "split", "width", "height", "source")
+ABOUT = ("file", "bytes", "crc32", "chroma", "remark")
 _FORMAT = 5  # part of every key; raise it when the stored pictures or the manifest change
 
 
@@ -83,6 +87,8 @@ def _prepared(source, role, limit, folder, rules, frames):
     place, _, name = str(source).rpartition("::")
     if place:
         return _prepare_beside_others(place, name, limit, folder, rules, frames)
+    if shards_of(source):
+        return _part_of(Path(source), None, Path(source).resolve().name, limit, folder)
     found = sources.locate(source, role, limit, folder.parent / "raw", without=folder, frames=frames)
     if str(source) == "scenes":  # painted in color, some of them nearly without
         rules = dataclasses.replace(rules, grey=True)
@@ -104,7 +110,7 @@ def sources_in(sets):
     found = {}
     for end in ("", *sources.ARCHIVES):  # a folder counts before an archive of its name
         for path in sorted(Path(sets).expanduser().glob(f"[!.]*{end}")):
-            if path.is_file() if end else listing.holds_any(path):
+            if path.is_file() if end else shards_of(path) or listing.holds_any(path):
                 found.setdefault(path.name.removesuffix(end), path)
     return {name: found[name] for name in (*ROLES, *sorted(found)) if name in found}
 
@@ -115,10 +121,36 @@ def split_of(group):
     return next((name for name, bound in SPLITS.items() if share < bound), "test")
 
 
-def paths(folder, split):
-    """Lists the pictures of a split of a prepared folder, sorted. Raises SourceError if none, or it is not whole."""
-    rows = _rows(folder, "manifest.csv")
-    found = [Path(folder) / row["file"] for row in rows if row["split"] == split]
+def shards_of(folder):
+    """The number of shards that hold the pictures of a folder that `scale` prepared; 0 for any other."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(Path(folder, "set.json").read_bytes()).get("shards", 0)
+    return 0
+
+
+def shard_of(name, shards):
+    """The number of the shard for a file of a source: by the hash of its name."""
+    return int(name_hash(name)[:16], 16) % shards
+
+
+def paths(folder, split, *, part=(0, 1)):
+    """Lists the pictures of a split of a prepared folder, sorted, for `pipeline`.
+
+    Of a set in shards, a picture's path is that of its shard and behind it the name of its file. `part`, (i, n), lists
+    the i-th of n parts, one for each host that trains: shards i, i + n, ..., or pictures where there are no shards.
+    Raises SourceError if there are none, or the set is not whole.
+    """
+    rows, shards, (host, hosts) = _rows(folder, "manifest.csv"), shards_of(folder), part
+    found = []
+    for row in rows:
+        if row["split"] == split:
+            path = Path(folder) / row["file"]
+            number = len(found)
+            if shards:
+                number = shard_of(_file_of(row["source"]), shards)
+                path = Path(folder, "shards", f"pictures-{number:05d}-of-{shards:05d}.tfrecord", path.name)
+            found.append((number, path))
+    found = [path for number, path in found if number % hosts == host]
     if not found:
         known = ", ".join(SPLITS)
         raise SourceError(f"{folder}: none of its {len(rows)} pictures is in the split {split!r} (of {known})")
@@ -145,7 +177,8 @@ def rejects(folder):
 def concerns(folder):
     """What speaks against a prepared folder as a set to learn color from: sentences, each with its remedy."""
     rows = _rows(folder, "manifest.csv")
-    about = {row["file"]: row for row in _rows(Path(folder, "pictures").resolve().parent, "pictures.csv")}
+    pictures = Path(folder, "shards" if shards_of(folder) else "pictures")
+    about = {row["file"]: row for row in _rows(pictures.resolve().parent, "pictures.csv")}
     found, splits = [], collections.Counter(row["split"] for row in rows)
     grey = [name for name, reason in rejects(folder) if reason == cleaning.GREY]
     if len(grey) > MANY * len(rows):
@@ -161,6 +194,12 @@ def concerns(folder):
         found.append(f"{of}: training and scoring need all three, and from 100 pictures on none is likely to be empty")
     remarks = [(row["source"], about[row["file"]]["remark"]) for row in rows if about[row["file"]]["remark"]]
     return found + ([listing.in_short(remarks, what="remarked")] if remarks else [])
+
+
+def _file_of(source):
+    """The name of the file that a row's picture is of: a frame's film."""
+    name, _, moment = source.rpartition("@")
+    return name if moment.endswith("s") and listing.kind_of(name) == "film" else source
 
 
 def _key(*identity):
@@ -205,32 +244,43 @@ def _prepare_beside_others(sets, name, limit, folder, rules, frames):
         for (each, made), table in zip(alone.items(), tables, strict=True):
             rows = list(itertools.islice(joined, len(table)))
             _made(folder / f"{each}-{key}", source, _link, made, rows, _rows(made, "rejects.csv"))
+    return _part_of(final, key, name, limit, folder)
+
+
+def _part_of(whole, key, name, limit, folder):
+    """A prepared folder, or a part of it with tables of its own: so many pictures, chosen by a hash of their names."""
+    if not _is_whole(whole):
+        raise SourceError(f"{whole}: not whole any more; prepare it again")
     if limit is None:
-        return final
-    rows, rejected = _rows(final, "manifest.csv"), _rows(final, "rejects.csv")
+        return whole
+    rows, rejected = _rows(whole, "manifest.csv"), _rows(whole, "rejects.csv")
     tried = [row for row in rows + rejected if "@" in row["source"] or listing.kind_of(row["source"]) == "picture"]
     tried_names = {row["source"] for row in tried}
     left_out = [row for row in rejected if row["source"] not in tried_names]
     taken = sources.lowest([row["source"] for row in tried], limit)
     chosen = [row for row in tried if row["source"] in taken]
     rows, rejected = ([row for row in chosen if column in row] for column in ("file", "reason"))
-    rejected += left_out
-    return _made(folder / f"{name}-{_key(key, limit)}", source, _link, final, rows, rejected)
+    part = folder / f"{name}-{_key(key or digest(whole), limit)}"
+    return _made(part, name, _link, whole, rows, rejected + left_out)
 
 
 def _link(target, _, other, rows, rejected):
-    """Fills a folder with tables of its own and a link to the pictures of the prepared folder `other` beside it."""
-    (target / "pictures").symlink_to(Path("..", other.name, "pictures"))
-    _write_tables(target, rows, rejected)
+    """Fills a folder with tables of its own and a link to the pictures, or shards, of the prepared folder `other`."""
+    shards = shards_of(other)
+    what = "shards" if shards else "pictures"
+    final = target.parent.parent  # where this folder's own will be, one below
+    (target / what).symlink_to(Path("..", os.path.relpath(other, final), what))
+    _write_tables(target, rows, rejected, more={"shards": shards} if shards else {})
 
 
 def _build(target, source, found, rules, before):
     """Cleans what is new of a source in parallel, links the pictures to `target` and writes the tables."""
     with disk.locked(before):
         cleaned = kept.Kept(before)
-        listed = found.listed()
-        rows = [{"source": name, "reason": reason} for name, reason in listed.left_out]
-        rows += _clean(source, listed, rules, cleaned)
+        with contextlib.closing(cleaned):
+            listed = found.listed()
+            rows = [{"source": name, "reason": reason} for name, reason in listed.left_out]
+            rows += _clean(source, listed, rules, cleaned)
         rejected = [row for row in rows if "reason" in row]
         rows = sorted((row for row in rows if "file" in row), key=lambda row: row["file"])
         if not rows:
@@ -259,7 +309,7 @@ def _clean(source, listed, rules, cleaned):
         workers, room = os.cpu_count() or 1, disk.Room(cleaning.MAX_PIXELS)
         with (
             contextlib.closing(listed.read(todo)) as contents,  # ends the processes that paint scenes, if interrupted
-            concurrent.futures.ThreadPoolExecutor(workers) as pool,  # Pillow decodes and encodes without the GIL
+            concurrent.futures.ThreadPoolExecutor(workers + 1) as pool,  # Pillow decodes and encodes without the GIL
         ):
 
             def clean(entry, content):
@@ -268,22 +318,28 @@ def _clean(source, listed, rules, cleaned):
                     if jpeg:
                         cleaned.store(row["file"], jpeg)
                     rows.append(row)
-                return entry, rows
+                return rows
 
-            while some := _some(contents, 8 * workers):
-                for entry, rows in pool.map(lambda each: clean(*each), some):
-                    cleaned.note(entry, rows)
-                    yield from rows
-                    progress.update()
+            pending, held = collections.deque(), 0  # files in work, and their bytes: a few, whatever the source holds
 
+            def finished():
+                """The rows of the file that was begun first."""
+                nonlocal held
+                entry, size, future = pending.popleft()
+                rows = future.result()
+                cleaned.note(entry, rows)
+                progress.update()
+                held -= size
+                return rows
 
-def _some(contents, count):
-    """The next (entry, content): at most `count`, and none once they hold MAX_BYTES."""
-    some, size = [], 0
-    while len(some) < count and size < sources.MAX_BYTES and (entry := next(contents, None)):
-        some.append(entry)
-        size += len(entry[1]) if isinstance(entry[1], bytes) else 0
-    return some
+            for entry, content in contents:
+                size = len(content) if isinstance(content, bytes) else 0
+                pending.append((entry, size, pool.submit(clean, entry, content)))
+                held += size
+                while len(pending) > 8 * workers or held > sources.MAX_BYTES:
+                    yield from finished()
+            while pending:
+                yield from finished()
 
 
 def further_pages(rows):
@@ -306,7 +362,7 @@ def _grouped(rows, hashes):
     return [row | {"group": group, "split": split_of(group)} for row, group in zip(rows, groups, strict=True)]
 
 
-def _write_tables(target, rows, rejected, hashes=None):
+def _write_tables(target, rows, rejected, hashes=None, *, more=None):
     """Writes the tables and last set.json, which holds their checksums. A set with pictures of its own has hashes."""
     passing = [row["source"] for row in rejected if row.pop("passing", False)]
     tables = {"manifest.csv": csv_of(COLUMNS, rows), "rejects.csv": csv_of(("source", "reason"), rejected)}
@@ -314,13 +370,13 @@ def _write_tables(target, rows, rejected, hashes=None):
         np.save(packed := io.BytesIO(), np.packbits(hashes, axis=-1))
         tables |= {
             "hashes.npy": packed.getvalue(),
-            "pictures.csv": csv_of(("file", "bytes", "crc32", "chroma", "remark"), rows),
+            "pictures.csv": csv_of(ABOUT, rows),
         }
     sums = {}
     for name, content in tables.items():
         disk.write(target / name, content)
         sums[name] = hashlib.sha256(content).hexdigest()
-    disk.write_json({"pictures": len(rows), "passing": passing, "sha256": sums}, target / "set.json")
+    disk.write_json({"pictures": len(rows), "passing": passing, "sha256": sums} | (more or {}), target / "set.json")
 
 
 def _can_be_read_now(folder, found, rules):
@@ -355,11 +411,17 @@ def _table(folder, name):
 
 def _is_whole(folder):
     try:
-        pictures_elsewhere = (folder / "pictures").is_symlink()
-        tables = ["manifest.csv", "rejects.csv", *([] if pictures_elsewhere else ["hashes.npy", "pictures.csv"])]
-        whole = all(_table(folder, name) for name in tables)
-        return whole and (pictures_elsewhere or _pictures_are_whole(folder))
-    except SourceError:
+        about = json.loads((folder / "set.json").read_bytes())
+        pictures = folder / ("shards" if "shards" in about else "pictures")
+        tables = ["manifest.csv", "rejects.csv", *([] if pictures.is_symlink() else ["hashes.npy", "pictures.csv"])]
+        if not all(_table(folder, name) for name in tables):
+            return False
+        if pictures.is_symlink():
+            return pictures.exists()
+        if "shards" in about:
+            return all((pictures / name).stat().st_size == size for name, size in about["sizes"].items())
+        return _pictures_are_whole(folder)
+    except (SourceError, OSError, ValueError):
         return False
 
 

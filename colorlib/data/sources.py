@@ -349,6 +349,11 @@ def _link_target(archive, member, is_zip):
     return posixpath.normpath(posixpath.join(posixpath.dirname(name), leads_to))
 
 
+def speaker_of(name):
+    """The group of a film's frames: <speaker>/<video>/<clip>.mp4, or <speaker>.mp4."""
+    return name.split("/")[0] if "/" in name else Path(name).stem
+
+
 def _filmed(films, left_out, limit, where, frames):
     """The films, each with the times of its frames that count."""
     from colorlib.data import video  # FFmpeg, which no other source needs
@@ -371,8 +376,7 @@ def _filmed(films, left_out, limit, where, frames):
     def read(some):
         for entry in some:
             every, at, apart = entry.stamp[2]
-            speaker = entry.name.split("/")[0] if "/" in entry.name else Path(entry.name).stem
             shown = functools.partial(video.frames, entry.place, every=every, at=at)
-            yield entry, cleaning.Film(shown, speaker, apart)
+            yield entry, cleaning.Film(shown, speaker_of(entry.name), apart)
 
     return Listed(_choose(entries, None, where, left_out), left_out, read, len(wanted))

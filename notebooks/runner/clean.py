@@ -12,7 +12,7 @@ PLACES = ("data/runs", "data/processed", "data/cache")
 OURS = re.compile(
     r"""
     (epoch|kept)-\d{3,}\.weights\.h5 | preview-\d{3,}\.png | \w+(-seed\d+)?\.keras | features\.npy   # of training
-    | (history|settings|progress|minutes|set)\.json | \.lock | \..+\.part | index\.html
+    | (history|settings|progress|minutes|set)\.json | journal\.jsonl | \.lock | \..+\.part | index\.html
     | \d\d_\w+\.(ipynb|partial\.ipynb|html|log|csv|json|pictures\.csv\.gz)                            # of notebooks
     | (manifest|rejects|pictures)\.csv | hashes\.npy | [0-9a-f]{16}-[0-9a-f]{6}\.jpg | \d{7,}\.rgb    # of sets
     """,
