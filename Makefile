@@ -73,9 +73,10 @@ test-jax: $(INSTALLED) ## The tests of models, losses, decoding and colorize, wi
 	$(PIP) -q -e ".[jax]"
 	KERAS_BACKEND=jax $(PY) -m pytest -m "not slow" tests/test_models.py tests/test_losses.py tests/test_decoding.py tests/test_colorize.py tests/test_aging.py
 
-test-scale: $(INSTALLED) ## The tests of Apache Beam and of sets from other libraries
-	$(PIP) -q -e ".[scale,tfds,hf]"
+test-scale: $(INSTALLED) ## The tests of many machines: Apache Beam, several devices, sets from other libraries
+	$(PIP) -q -e ".[scale,tfds,hf,jax]"
 	$(PY) -m pytest tests/test_scale.py tests/test_bridges.py
+	$(PY) -m pytest tests/test_devices.py -k "jax or killed"
 
 colab-check: ## Notebooks 01 and 09 as Colab runs them, and the fast tests, on Colab's Python 3.13 and versions
 	@test -x .venv-colab/bin/python || "$(or $(PYTHON),python3.13)" -m venv .venv-colab || \

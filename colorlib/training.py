@@ -31,16 +31,21 @@ _told = []  # the line that `setup` printed last
 _locks = weakref.WeakValueDictionary()  # the lock files of this process, by device and inode
 
 
-def setup(seed, *, precision="auto", deterministic=True):
+def setup(seed, *, precision="auto", deterministic=True, devices=None):
     """Seeds Python, NumPy and Keras, sets the precision, and prints in one line what was set, if it is news.
 
     `precision` is one of Keras's dtype policies (it raises ValueError for another word) or "auto": float32 on a CPU; on
     a GPU mixed_bfloat16 from compute capability 8 on, else mixed_float16. `deterministic` makes TensorFlow's kernels so
     until the process ends: the same seed, the same scores. JAX and torch are deterministic on a CPU, not on a GPU.
 
+    `devices` is "one" or "all"; None takes the environment's COLORLIB_DEVICES, or "one". All: each batch is shared
+    among the GPUs of this computer (TensorFlow's MirroredStrategy, Keras on JAX's DataParallel), and on JAX among all
+    hosts, where KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID name them. See docs/scale.md.
+
     With deterministic kernels Keras does without XLA. On a CPU that costs nothing: a step of the vivid model was no
     quicker with XLA, and the first one slower.
     """
+    count = _share(devices or os.environ.get("COLORLIB_DEVICES") or "one")
     keras.utils.set_random_seed(seed)
     device, capability = _gpu() or ("CPU", None)
     if precision == "auto":
@@ -50,10 +55,68 @@ def setup(seed, *, precision="auto", deterministic=True):
         importlib.import_module("tensorflow").config.experimental.enable_op_determinism()
     elif capability is not None:
         deterministic = False
+    device = f"{count} x {device}" if count > 1 else device
     line = f"seed {seed}, {precision} on {device}, {'' if deterministic else 'not '}deterministic"
     if line not in _told:
         print(line)
     _told[:] = [line]
+
+
+def _share(devices):
+    """Shares the work of what is built from now on among devices; returns how many."""
+    if devices not in ("one", "all"):
+        raise ValueError(f"devices {devices!r}: it is 'one' or 'all'")
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        tf = importlib.import_module("tensorflow")
+        names = [each.name for each in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
+        if devices == "one" or len(names) == 1:
+            return 1
+        if tf.distribute.get_strategy().num_replicas_in_sync != len(names):
+            tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(names))
+        return len(names)
+    if devices == "one":
+        return 1
+    if backend != "jax":
+        raise ValueError(f"devices 'all' needs TensorFlow or JAX, not {backend}")
+    if keras.distribution.distribution() is None:
+        if os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES"):
+            keras.distribution.initialize()
+            sys.excepthook = _tell_of_lost_hosts
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    if _hosts()[1] > 1:
+        pipeline = importlib.import_module("colorlib.data.pipeline")
+        pipeline.take_part(*_hosts())
+    return len(importlib.import_module("jax").devices())
+
+
+def _hosts():
+    """The number of this process and how many there are, of a training on several hosts."""
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    jax = importlib.import_module("jax")
+    return jax.process_index(), jax.process_count()
+
+
+def _wait_for_hosts(what):
+    """Goes on once all hosts have come here."""
+    if _hosts()[1] > 1:
+        importlib.import_module("jax.experimental.multihost_utils").sync_global_devices(what)
+
+
+def _tell_of_lost_hosts(kind, error, trace):
+    """Ends a process whose training failed because another one is gone, with one line."""
+    if re.search("gloo|nccl|peer|coordination|heartbeat|connection", str(error), re.IGNORECASE):
+        index, count = _hosts()
+        text = " ".join(str(error).split())[:200]
+        print(
+            f"process {index} of {count}: another process of this training has ended or cannot be reached ({text}); "
+            "start all of them again: each goes on after the last epoch that was finished",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)  # JAX would wait for the others first
+    sys.__excepthook__(kind, error, trace)
 
 
 def _gpu():
@@ -134,7 +197,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder, self.patience, self.keep = pathlib.Path(folder), patience, keep
         self.settings = json.loads(json.dumps(settings))  # as the file will have them: lists, no tuples
         self.history = {}
-        self._lock = None
+        self._lock, self._is_first = None, None
 
     def restore(self, model):
         """Loads the newest checkpoint into the compiled `model`; returns the number of epochs already done.
@@ -142,14 +205,38 @@ class Checkpoint(keras.callbacks.Callback):
         A damaged checkpoint is reported and passed over for the one before it; where none can be read, the model is as
         it was. Locks the folder as long as this object is there: another process gets a BlockingIOError that names this
         one. Raises OSError for a damaged settings.json or history.json, and for files of no run that would be lost.
+
+        Of several hosts, which share the folder, the first one makes it ready, and all load the same.
         """
         # Also where there is nothing to load: a first step that has to make the optimizer's variables is traced twice.
         model.optimizer.build(model.trainable_variables)
         self.settings["model"] = _digest(model)
-        self.history = {}
+        self._is_first = _hosts()[0] == 0
+        if self._is_first:
+            self._make_ready()
+        _wait_for_hosts("ready")
+        paths = self._checkpoints()
+        known, self.history = self._read("history.json") if paths else {}, {}
+        for done, path in sorted(paths.items(), reverse=True):
+            try:
+                _load_weights(model, path)
+            except OSError as error:
+                self._tell(f"{error}; taking the checkpoint before it")
+                continue
+            self.history = {name: values[:done] for name, values in known.items()}
+            _wait_for_hosts("loaded")
+            if self._is_first:
+                self._keep(done)
+            self._tell(f"{self.folder}: taken up after epoch {done}; to train anew, remove this folder")
+            return self.settings["epochs"] if self._stalled(done) else done
+        if paths:
+            self._tell(f"{self.folder}: no checkpoint can be read; starting anew")
+        return 0
+
+    def _make_ready(self):
+        """Locks the folder, moves aside what is of other settings, and writes down this run's."""
         self._lock = _lock(self.folder)
-        paths = {int(path.name[6:].partition(".")[0]): path for path in _ours(self.folder, "epoch")}
-        if self._is_another_run(max(paths, default=0)):
+        if self._is_another_run(max(self._checkpoints(), default=0)):
             number = 1
             while (aside := self.folder / f"other-settings-{number}").exists():
                 number += 1
@@ -159,22 +246,16 @@ class Checkpoint(keras.callbacks.Callback):
             for path in [*_ours(self.folder, "epoch|kept|preview"), *notes]:
                 if path.exists():
                     path.rename(aside / path.name)
-            paths = {}
         disk.write_json(self.settings, self.folder / "settings.json")
-        known = self._read("history.json") if paths else {}
-        for done, path in sorted(paths.items(), reverse=True):
-            try:
-                _load_weights(model, path)
-            except OSError as error:
-                print(f"{error}; taking the checkpoint before it")
-                continue
-            self.history = {name: values[:done] for name, values in known.items()}
-            self._keep(done)
-            print(f"{self.folder}: taken up after epoch {done}; to train anew, remove this folder")
-            return self.settings["epochs"] if self._stalled(done) else done
-        if paths:
-            print(f"{self.folder}: no checkpoint can be read; starting anew")
-        return 0
+
+    def _checkpoints(self):
+        """{epochs done: path} of all checkpoints."""
+        return {int(path.name[6:].partition(".")[0]): path for path in _ours(self.folder, "epoch")}
+
+    def _tell(self, text):
+        """Prints a line, once however many hosts there are."""
+        if self._is_first:
+            print(text)
 
     def _is_another_run(self, done):
         before = self._read("settings.json") if (self.folder / "settings.json").exists() else {}
@@ -195,7 +276,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Makes sure that the folder is this run's."""
-        if self._lock is None:
+        if self._is_first is None:
             raise RuntimeError(f"{self.folder}: call restore(model) before fit")
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -215,10 +296,12 @@ class Checkpoint(keras.callbacks.Callback):
             raise FloatingPointError(f"{self.folder}: epoch {epoch + 1} diverged: {', '.join(wild[:3])} not finite")
         for name, value in {**values, "seconds": time.perf_counter() - self._start}.items():
             self.history.setdefault(name, []).append(value)
-        # History first: a checkpoint is never ahead of it, and `restore` cuts what is too long.
-        disk.write_json(self.history, self.folder / "history.json")
-        _save_weights(self.model, self._file("epoch", epoch + 1))
-        self._keep(epoch + 1)
+        content = _sealed_weights(self.model)  # on all hosts: reading their weights is a common work
+        if self._is_first:
+            # History first: a checkpoint is never ahead of it, and `restore` cuts what is too long.
+            disk.write_json(self.history, self.folder / "history.json")
+            disk.write(self._file("epoch", epoch + 1), content)
+            self._keep(epoch + 1)
         if self._stalled(epoch + 1):
             self.model.stop_training = True
 
@@ -230,6 +313,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def load(self, model, epoch=None):
         """Loads weights and optimizer of `epoch`, one of `keep`, or of `best_epoch`. Raises OSError for a bad file."""
+        _wait_for_hosts("written")
         _load_weights(model, self._file("kept", (self.best_epoch or 0) if epoch is None else epoch))
 
     def _file(self, kind, epoch):
@@ -272,7 +356,7 @@ class Preview(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes the picture, if it is time."""
-        if not self._is_due(epoch + 1):
+        if not self._is_due(epoch + 1) or _hosts()[1] > 1:  # on several hosts Keras's models do not predict
             return
         lightness, ab = color.from_uint8(self.truth)
         predicted = keras.ops.convert_to_numpy(self.colorizer(lightness, training=False))
@@ -348,14 +432,14 @@ def _content(save, name):
         return path.read_bytes()
 
 
-def _save_weights(model, path):
-    """Saves weights and optimizer, and behind them, where HDF5 does not look, their SHA-256."""
+def _sealed_weights(model):
+    """The bytes of a file of weights and optimizer, and behind them, where HDF5 does not look, their SHA-256."""
     content = _content(model.save_weights, "model.weights.h5")
-    disk.write(path, content + hashlib.sha256(content).digest())
+    return content + hashlib.sha256(content).digest()
 
 
 def _load_weights(model, path):
-    """Loads what `_save_weights` saved; raises OSError where it is missing or one bit of it has changed."""
+    """Loads what `_sealed_weights` made; raises OSError where it is missing or one bit of it has changed."""
     content = path.read_bytes()
     if hashlib.sha256(content[:-32]).digest() != content[-32:]:
         raise OSError(f"{path} is damaged: its checksum is wrong")

@@ -24,6 +24,7 @@ from colorlib.data import disk, files
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # when imported, it would ask the network for a newer version
 SHARD = ".tfrecord"
+_part = (0, 1)  # which of how many hosts this is: see `take_part`
 _FORMAT = 2  # part of a cache's name; raise it when what is cached changes
 _PARALLEL = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
 _OPTIONS = tf.data.Options()
@@ -90,9 +91,25 @@ def steps_per_epoch(pictures, batch_size):
     return len(pictures) // batch_size
 
 
+def take_part(index, count):
+    """Makes `batches` yield only the index-th of `count` equal parts of every batch, as each host of a training has to.
+
+    `training.setup` calls it. Together the parts are the batches of one host, but for what `albumentations` draws.
+    """
+    global _part
+    _part = (index, count)
+
+
+def _draw(numbers, lab, seed, least=0.0):
+    """Uniform numbers in [least, 1) for each picture of a batch, (numbers, B): this host's of those of all hosts."""
+    (host, hosts), size = _part, lab.shape[0]
+    drawn = tf.random.stateless_uniform((numbers, size * hosts), seed, least, 1.0)
+    return tf.unstack(drawn[:, host * size : (host + 1) * size])
+
+
 def flip_and_crop(lab, seed, *, least=0.72):
     """Flips half of the pictures and enlarges a random square of `least` to all of the side. (B, S, S, 3), kept."""
-    flip, share, top, left = tf.unstack(tf.random.stateless_uniform((4, lab.shape[0]), seed))
+    flip, share, top, left = _draw(4, lab, seed)
     share = 1 - (1 - least) * share
     top, left = top * (1 - share), left * (1 - share)
     ends = tf.where(flip < 0.5, [left, left + share], [left + share, left])  # from right to left: flipped
@@ -105,7 +122,7 @@ def rotate_and_shift(lab, seed):
 
     (B, S, S, 3) -> the same. Borders are mirrored: black ones would teach a false color. Slower than `flip_and_crop`.
     """
-    flip, scale, angle, x, y = tf.unstack(tf.random.stateless_uniform((5, lab.shape[0]), seed, -1.0, 1.0))
+    flip, scale, angle, x, y = _draw(5, lab, seed, -1.0)
     flip, scale, angle = tf.where(flip < 0, -1.0, 1.0), 1 + 0.2 * scale, math.radians(15) * angle
     cos, sin, center = tf.cos(angle) / scale, tf.sin(angle) / scale, (lab.shape[1] - 1) / 2
     x, y = (center + 0.1 * lab.shape[1] * shift for shift in (x, y))  # the source of the target's center
@@ -128,7 +145,7 @@ def albumentations(transform):
         return np.stack([own(image=picture)["image"] for picture in lab])
 
     def augment(lab, seed):
-        number = tf.random.stateless_uniform((), seed, maxval=2**31 - 1, dtype=tf.int32)
+        number = tf.random.stateless_uniform((), seed, maxval=2**31 - 1, dtype=tf.int32) + _part[0]
         return tf.numpy_function(move, [lab, number], tf.float32, stateful=False)  # else one call after the other
 
     return augment
@@ -146,8 +163,10 @@ def batches(
     incomplete last batch; `augment`, (lab (B, S, S, 3), seed (2,)) -> lab, moves its pictures, None does not.
     `first_epoch` resumes. `steps` makes an epoch of that many batches, of fewer pictures or of each several times.
 
-    Raises ValueError for fewer training pictures than a batch, features of another number of pictures, features
-    together with an augmentation, and an `augment` that is no function.
+    On several hosts (`take_part`), their part of these; of validation pictures what they cannot share is left out.
+
+    Raises ValueError for fewer training pictures than a batch, a batch that the hosts cannot share, features of another
+    number of pictures, features together with an augmentation, and an `augment` that is no function.
     """
     if features is not None and len(features) != len(pictures):
         raise ValueError(f"{len(features)} features for {len(pictures)} pictures: they are of another set")
@@ -164,7 +183,13 @@ def batches(
         content = tf.strings.substr(tf.io.read_file(file), 0, 3 * size**2)
         return _to_lab(tf.reshape(tf.io.decode_raw(content, tf.uint8), (size, size, 3)))
 
+    host, hosts = _part
+    if training and batch_size % hosts:
+        raise ValueError(f"a batch of {batch_size} pictures cannot be shared equally among {hosts} hosts")
+
     def batch(indices, epoch, step):
+        share = tf.shape(indices)[0] // hosts if not training else batch_size // hosts
+        indices = indices[host * share : (host + 1) * share]
         lab = tf.gather(pictures, indices)
         if size is not None:
             lab = tf.map_fn(cached, lab, fn_output_signature=tf.float32)

@@ -5,6 +5,8 @@ divide. The last layer computes in float32, so colors are exact where the others
 of convolutions that several systems share come first.
 """
 
+import importlib
+
 import keras
 import numpy as np
 from keras import Model, initializers, layers, ops
@@ -24,6 +26,14 @@ def lightness_input(image_size, stride, channels=1, name="lightness"):
     return keras.Input((image_size, image_size, channels), name=name)
 
 
+def normalization(**options):
+    """A `BatchNormalization` over the whole batch, also where TensorFlow shares it among devices (`training.setup`)."""
+    if keras.backend.backend() == "tensorflow":  # under JAX it is so anyway
+        strategy = importlib.import_module("tensorflow").distribute.get_strategy()
+        options["synchronized"] = strategy.num_replicas_in_sync > 1
+    return layers.BatchNormalization(**options)
+
+
 def encoder(x, filters, *, normalize=False):
     """The encoder of Iizuka et al. 2016 as systems 1 and 2 have it: (S, S, 1) to (S/8, S/8, 4 filters), 3x3 and ReLU.
 
@@ -32,7 +42,7 @@ def encoder(x, filters, *, normalize=False):
     for i, (times, strides) in enumerate([(1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 1), (4, 1)]):
         x = layers.Conv2D(times * filters, 3, strides, "same", activation="relu")(x)
         if normalize and i == 0:
-            x = layers.BatchNormalization()(x)
+            x = normalization()(x)
     return x
 
 
@@ -52,7 +62,7 @@ def decoder(x, widths, doubled):
 def leaky(x, width, *, normalize=True):
     """A 3x3 convolution, LeakyReLU and BatchNorm, as system 3 has them."""
     x = layers.LeakyReLU(0.3)(layers.Conv2D(width, 3, padding="same")(x))
-    return layers.BatchNormalization()(x) if normalize else x
+    return normalization()(x) if normalize else x
 
 
 def joining_decoder(x, picture, filters):
@@ -150,14 +160,14 @@ def unet(image_size, *, downsamplings=8, filters=64, dropout=0.5):
         down = layers.Conv2D(width, 4, 2, "same", use_bias=False, kernel_initializer=normal)(down)
         if not innermost:
             if not outermost:
-                down = layers.BatchNormalization()(down)
+                down = normalization()(down)
             down = block(down, depth + 1)
         up = layers.ReLU()(down)
         if outermost:
             ab = layers.Conv2DTranspose(2, 4, 2, "same", activation="tanh", kernel_initializer=normal, dtype="float32")
             return ab(up)
         up = layers.Conv2DTranspose(x.shape[-1], 4, 2, "same", use_bias=False, kernel_initializer=normal)(up)
-        up = layers.BatchNormalization()(up)
+        up = normalization()(up)
         if depth >= 4 and not innermost:
             up = layers.Dropout(dropout)(up)
         return layers.Concatenate()([x, up])

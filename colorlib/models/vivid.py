@@ -10,7 +10,7 @@ import numpy as np
 from keras import Model, layers, ops
 
 from colorlib import color
-from colorlib.models.scratch import lightness_input
+from colorlib.models.scratch import lightness_input, normalization
 
 _EPSILON = 0.001  # the share of a uniform prior mixed in before its logarithm
 _MOST_RESTORED = 2.0  # a picture of which nothing is known would be multiplied without end
@@ -274,10 +274,10 @@ def small_backbone(image_size, *, widths=(32, 64, 128, 224)):
 
 def _convolution(x, width, strides=1):
     x = layers.Conv2D(width, 3, strides, "same", use_bias=False, kernel_initializer="he_normal")(x)
-    return layers.ReLU()(layers.BatchNormalization(momentum=_MOMENTUM)(x))
+    return layers.ReLU()(normalization(momentum=_MOMENTUM)(x))
 
 
 def _residual(x):
     y = _convolution(x, x.shape[-1])
     y = layers.Conv2D(x.shape[-1], 3, padding="same", use_bias=False, kernel_initializer="he_normal")(y)
-    return layers.ReLU()(layers.Add()([x, layers.BatchNormalization(momentum=_MOMENTUM, gamma_initializer="zeros")(y)]))
+    return layers.ReLU()(layers.Add()([x, normalization(momentum=_MOMENTUM, gamma_initializer="zeros")(y)]))
