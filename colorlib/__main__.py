@@ -302,6 +302,9 @@ def _data(options):
 
 
 def _shards(options, rules, frames):
+    import logging
+
+    logging.disable(logging.WARNING)  # Beam tells of what it could also use
     try:
         from colorlib.data import scale
     except ImportError as error:

@@ -19,9 +19,11 @@ import functools
 import hashlib
 import heapq
 import io
+import itertools
 import json
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -65,18 +67,41 @@ def prepare(source, folder, *, shards, rules=USUAL, frames=TWO_SECONDS, options=
         jobs.append(_Job(folder, number, shards, key))
         if not _exists(jobs[-1].plan):
             _write(jobs[-1].plan, content)
-    with _progress(jobs), beam.Pipeline(options=_options(options)) as pipeline:
-        cleaned = pipeline | "shards" >> beam.Create(jobs) | beam.Reshuffle() | "clean" >> beam.Map(_clean_shard)
-        joined = cleaned | beam.combiners.ToList() | "join look-alikes" >> beam.Map(_join_alike)
-        # Each shard waits for the one place where look-alikes are joined.
-        _ = (
-            joined
-            | "each" >> beam.FlatMap(lambda all_jobs: all_jobs)
-            | "spread" >> beam.Reshuffle()
-            | "write" >> (beam.Map(_write_shard))
-        )
+    try:
+        with _progress(jobs), _local_logs(folder, options):
+            _run(jobs, options)
+    except Exception as error:  # whatever a runner raises
+        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise SourceError(f"{source}: Beam stopped ({reason[0][:300]}); run again, it goes on where it was") from error
     _finish(folder, jobs, left_out, source)
     return Path(folder)
+
+
+def _run(jobs, options):
+    """The three steps. Each shard waits for the one place where look-alikes are joined."""
+    with beam.Pipeline(options=_options(options)) as pipeline:
+        cleaned = pipeline | "shards" >> beam.Create(jobs) | beam.Reshuffle() | "clean" >> beam.Map(_clean_shard)
+        joined = cleaned | beam.combiners.ToList() | "join look-alikes" >> beam.Map(_join_alike)
+        each = joined | "each" >> beam.FlatMap(lambda all_jobs: all_jobs) | "spread" >> beam.Reshuffle()
+        _ = each | "write" >> beam.Map(_write_shard)
+
+
+@contextlib.contextmanager
+def _local_logs(folder, options):
+    """Sends what workers on this computer say to work/beam.log: the greetings of Beam and TensorFlow, many times."""
+    if _runner_of(options) or "://" in folder:
+        yield
+        return
+    sys.stderr.flush()
+    ours = os.dup(2)
+    with open(_join(folder, "work", "beam.log"), "ab") as log:
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(ours, 2)
+        os.close(ours)
 
 
 class _Job:
@@ -97,7 +122,7 @@ class _Job:
 
     def paths(self):
         """All paths of this shard."""
-        yield from (self.plan, self.rows, self.jpegs, self.groups)
+        yield from (self.plan, self.rows, self.jpegs, self.groups, _join(self.folder, "work", "beam.log"))
         yield from (self.result(what) for what in ("records", *_TABLES))
 
 
@@ -130,10 +155,14 @@ def _listed(source, folder, frames):
     return pictures or films, left_out
 
 
+def _runner_of(options):
+    return next((each for each in options if each.startswith("--runner")), "")
+
+
 def _options(options):
     """Beam's options; this computer's processes where no runner is named."""
     options = list(options)
-    if not any(each.startswith("--runner") for each in options):
+    if not _runner_of(options):
         options += ["--runner=DirectRunner"]
         if not any(each.startswith("--direct_") for each in options):
             options += ["--direct_running_mode=multi_processing", f"--direct_num_workers={os.cpu_count() or 1}"]
@@ -197,13 +226,15 @@ def _local(place):
 
 def _join_alike(jobs):
     """Joins the look-alikes of all shards and writes down the groups of each."""
-    tables = [[row for row in _lines(job.rows) if "file" in row] for job in jobs]
-    rows = sum(tables, [])
+    rows, counts = [], []
+    for job in jobs:
+        rows += [{name: row[name] for name in ("group", "hash")} for row in _lines(job.rows) if "file" in row]
+        counts.append(len(rows) - sum(counts))
     if not rows:
         return []
     groups = iter(cleaning.join_alike([row["group"] for row in rows], sets.unpacked_hashes(rows)))
-    for job, table in zip(jobs, tables, strict=True):
-        _write(job.groups, json.dumps([job.key, [next(groups) for _ in table]]).encode())
+    for job, count in zip(jobs, counts, strict=True):
+        _write(job.groups, json.dumps([job.key, list(itertools.islice(groups, count))]).encode())
     return jobs
 
 
@@ -240,7 +271,7 @@ def _write_shard(job):
 
 def _finish(folder, jobs, left_out, source):
     """Merges the tables of the shards, and last writes set.json with their checksums."""
-    rows = [row for job in jobs for row in _lines(job.rows) if "file" in row]
+    rows = [{name: row[name] for name in ("file", "hash")} for job in jobs for row in _lines(job.rows) if "file" in row]
     if not rows:
         raise SourceError(f"{source}: none of its pictures is usable; see {_join(folder, 'work')}")
     rows.sort(key=lambda row: row["file"])
@@ -287,7 +318,8 @@ def _progress(jobs):
             bar.n = sum(_exists(job.rows) for job in jobs)
             bar.refresh()
 
-    with console.progress(total=len(jobs), desc="cleaning", unit=" shards") as bar:
+    terminal = os.fdopen(os.dup(2), "w")  # where the bar stays, wherever the workers' words go
+    with terminal, console.progress(total=len(jobs), desc="cleaning", unit=" shards", file=terminal) as bar:
         watcher = threading.Thread(target=watch, args=(bar,), daemon=True)
         if not bar.disable:
             watcher.start()
