@@ -43,7 +43,7 @@ RUN = $(PY) -m notebooks.runner.run --profile "$(PROFILE)" $(if $(DATA),--data "
 	$(if $(SETS),--sets "$(SETS)") $(if $(ONLY),--only $(ONLY)) $(if $(SEEDS),--seeds $(SEEDS)) \
 	--jobs $(JOBS)
 
-.PHONY: help setup train-all test test-fast test-jax test-scale colab-check lint format torture bench results render docs weights notebook address clean
+.PHONY: help setup train-all test test-fast test-jax test-scale colab-check lint format torture bench gpu-check results render docs weights notebook address clean
 
 help: ## Show this help
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -103,6 +103,9 @@ bench: $(INSTALLED) ## Measure speeds (tests/benchmarks/), and what make train-a
 	rm -rf data/runs/quick
 	$(PY) -m notebooks.runner.run --profile quick --jobs 2
 	cp data/runs/quick/minutes.json notebooks/results/benchmarks/train_all.json
+
+gpu-check: $(INSTALLED) ## Train each published system at full width for 20 steps on this computer's GPU (with GPU=1)
+	$(PY) tests/benchmarks/full.py --train 20
 
 results: PROFILE := $(if $(filter environment,$(origin PROFILE)),$(PROFILE),photos)
 results: $(INSTALLED) ## Run the profile's experiments over their seeds -> notebooks/results/ (skips what is there)

@@ -121,7 +121,7 @@ def _parser():
         "many machines", "by Apache Beam; its own options, --runner and others, pass"
     ).add_argument
     add("--shards", type=int, metavar="N", help="write N shards of TFRecord; SOURCE may be a pattern: gs://mine/**.jpg")
-    add("--out", metavar="DIR", help="for the shards (data/processed/SOURCE-shards)")
+    add("--out", metavar="DIR", help="for the shards (of a folder: data/processed/SOURCE-shards-...)")
     command.set_defaults(run=_data)
     return parser
 
@@ -291,17 +291,22 @@ def _data(options):
     if options.shards is None:
         folder = sets.prepare(options.source, role=options.role, limit=options.limit, rules=rules, frames=frames)
     else:
-        folder = _shards(options, rules, frames)
-    counts = {name: sets.describe(folder)[name] for name in sets.SPLITS}
-    rejects = sets.rejects(folder)
-    parts = ", ".join(f"{count} {name}" for name, count in counts.items())
-    print(f"{sum(counts.values())} pictures ({parts}), {len(rejects)} rejected")
+        folder, counts = _shards(options, rules, frames)
+    if "://" not in str(folder):
+        about, rejects = sets.describe(folder), sets.rejects(folder)
+        counts = {name: about[name] for name in sets.SPLITS} | {"rejects": len(rejects)}
+    parts = ", ".join(f"{counts[name]} {name}" for name in sets.SPLITS)
+    print(f"{sum(counts[name] for name in sets.SPLITS)} pictures ({parts}), {counts['rejects']} rejected")
     print(console.in_one_line(str(folder)))
-    _report(rejects)
-    return 1 if rejects else 0
+    if "://" in str(folder):
+        print("Copy it to a local disk to train from it.")
+    else:
+        _report(rejects)
+    return 1 if counts["rejects"] else 0
 
 
 def _shards(options, rules, frames):
+    """Makes shards; returns their folder and {split or "rejects": count}."""
     import logging
 
     logging.disable(logging.WARNING)  # Beam tells of what it could also use
@@ -312,8 +317,16 @@ def _shards(options, rules, frames):
 
     if options.limit is not None:
         raise ValueError("--shards takes all there is: --limit later, where the set is used")
-    out = options.out or Path("data/processed", f"{Path(options.source.rstrip('/*')).name}-shards")
-    return scale.prepare(options.source, out, shards=options.shards, rules=rules, frames=frames, options=options.beam)
+    from colorlib.data import cleaning
+
+    source, out = options.source, options.out
+    if not out:
+        if "://" in source or not Path(source).exists():
+            raise ValueError(f"--shards of {source} needs --out, a folder for them")
+        place = Path(source).resolve()
+        out = f"data/processed/{place.name}-shards-{cleaning.name_hash(str(place))[:6]}"
+    how = {"shards": options.shards, "rules": rules, "frames": frames, "options": options.beam}
+    return out, scale.prepare(source, out, **how)
 
 
 def _report(those, *, what="left out"):

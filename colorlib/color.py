@@ -252,6 +252,7 @@ def distance_to_tone(lab):
     In such a print a* and b* follow from L*, here as cubic polynomials. 0 for grey.
     """
     lab = np.float64(lab).reshape(-1, 3)
-    powers = np.vander(lab[:, 0] / 50 - 1, 4)
-    tone, *_ = np.linalg.lstsq(powers, lab[:, 1:], rcond=None)
+    powers = np.vander((lab[:, 0] - lab[:, 0].mean()) / (lab[:, 0].std() or 1.0), 4)
+    # The normal equations of least squares: four numbers each, where thousands would keep every core busy.
+    tone, *_ = np.linalg.lstsq(powers.T @ powers, powers.T @ lab[:, 1:], rcond=None)
     return float(np.sqrt(np.square(lab[:, 1:] - powers @ tone).sum(axis=1).mean()))

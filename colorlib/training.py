@@ -71,23 +71,27 @@ def _share(devices):
         tf = importlib.import_module("tensorflow")
         names = [each.name for each in tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")]
         if devices == "one" or len(names) == 1:
+            tf.distribute.experimental_set_strategy(None)
             return 1
         if tf.distribute.get_strategy().num_replicas_in_sync != len(names):
             tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(names))
         return len(names)
-    if devices == "one":
+    if devices == "one" and (backend != "jax" or keras.distribution.distribution() is None):
         return 1
     if backend != "jax":
         raise ValueError(f"devices 'all' needs TensorFlow or JAX, not {backend}")
+    jax, pipeline = importlib.import_module("jax"), importlib.import_module("colorlib.data.pipeline")
+    if devices == "one":  # after "all"
+        keras.distribution.set_distribution(None)
+        pipeline.take_part(0, 1)
+        return 1
     if keras.distribution.distribution() is None:
         if os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES"):
             keras.distribution.initialize()
             sys.excepthook = _tell_of_lost_hosts
         keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
-    if _hosts()[1] > 1:
-        pipeline = importlib.import_module("colorlib.data.pipeline")
-        pipeline.take_part(*_hosts())
-    return len(importlib.import_module("jax").devices())
+    pipeline.take_part(*_hosts(), len(jax.local_devices()))
+    return len(jax.devices())
 
 
 def _hosts():
@@ -105,8 +109,11 @@ def _wait_for_hosts(what):
 
 
 def _tell_of_lost_hosts(kind, error, trace):
-    """Ends a process whose training failed because another one is gone, with one line."""
-    if re.search("gloo|nccl|peer|coordination|heartbeat|connection", str(error), re.IGNORECASE):
+    """Tells of a training that failed because another process is gone what to do, and ends this one."""
+    sys.__excepthook__(kind, error, trace)
+    if re.search(
+        "gloo|nccl|coordination service|heartbeat|socket closed|connection (closed|reset)", str(error).lower()
+    ):
         index, count = _hosts()
         text = " ".join(str(error).split())[:200]
         print(
@@ -116,7 +123,6 @@ def _tell_of_lost_hosts(kind, error, trace):
             flush=True,
         )
         os._exit(1)  # JAX would wait for the others first
-    sys.__excepthook__(kind, error, trace)
 
 
 def _gpu():

@@ -9,6 +9,7 @@ import re
 import tarfile
 import threading
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -49,8 +50,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.log.append((self.path, self.headers.get("Range")))
         if self.path in self.pages:
             return self.answer(200, self.pages[self.path])
-        if how == "404":
-            return self.send_error(404)
+        if how in ("404", "500"):
+            return self.send_error(int(how))
         if how == "redirects" and self.path == "/set.tgz":
             self.send_response(302)
             self.send_header("Location", "/elsewhere.tgz")
@@ -164,6 +165,25 @@ def test_what_is_sent_in_its_place_is_refused(tmp_path, recipe, how, why):
     assert catalog.fetch("flowers", tmp_path).read_bytes() == ARCHIVE
 
 
+def test_a_part_that_is_whole_is_only_checked(tmp_path, recipe):
+    (tmp_path / "set.tgz.part").write_bytes(ARCHIVE)
+    assert catalog.fetch("flowers", tmp_path).read_bytes() == ARCHIVE
+    (tmp_path / "set.tgz").write_bytes(ARCHIVE[:-1])
+    with pytest.raises(sets.SourceError, match="is another file, of .* bytes: remove it"):
+        catalog.fetch("flowers", tmp_path)
+
+
+def test_a_named_set_without_checksum_is_made_again_where_its_file_changed(tmp_path, monkeypatch):
+    raw = tmp_path / "data" / "raw"
+    raw.mkdir(parents=True)
+    for count in (4, 6):
+        with zipfile.ZipFile(raw / "ncd.zip", "w") as archive:
+            for number in range(count):
+                archive.writestr(f"{number}.jpg", jpeg(number))
+        folder = prepare("ncd", tmp_path)
+        assert sum(sets.describe(folder)[split] for split in sets.SPLITS) == count
+
+
 def test_a_part_that_is_longer_than_the_file_is_begun_anew(tmp_path, recipe):
     (tmp_path / "set.tgz.part").write_bytes(ARCHIVE + b"x")
     assert catalog.fetch("flowers", tmp_path).read_bytes() == ARCHIVE
@@ -211,7 +231,7 @@ def test_of_a_recipe_only_its_pictures_are_taken(tmp_path, recipe, monkeypatch):
     assert sum(sets.describe(folder)[split] for split in sets.SPLITS) == 3
 
 
-def test_a_collection_of_the_library_is_fetched_picture_by_picture(tmp_path, server, monkeypatch):
+def test_a_collection_of_the_library_is_fetched_picture_by_picture(tmp_path, server, monkeypatch, capsys):
     made = dataclasses.replace(catalog.RECIPES["prokudin-gorskii"], url=f"{server}/prokudin/")
     monkeypatch.setitem(catalog.RECIPES, "prokudin-gorskii", made)
     for page, numbers in ((1, (0, 1)), (2, (2, 3))):
@@ -223,9 +243,12 @@ def test_a_collection_of_the_library_is_fetched_picture_by_picture(tmp_path, ser
         answer = {"results": items, "pagination": {"next": "more" if page == 1 else None}}
         Handler.pages[f"/prokudin/?fo=json&c=100&sp={page}"] = json.dumps(answer).encode()
     Handler.pages |= {f"/{number}.jpg": jpeg(number) for number in range(3)}
-    Handler.how = "404"
-    with pytest.raises(sets.SourceError, match="prokudin-gorskii: cannot download .*404"):
+    Handler.how = "500"
+    with pytest.raises(sets.SourceError, match="prokudin-gorskii: cannot download .*500"):
         catalog.fetch("prokudin-gorskii", tmp_path)
+    Handler.how = "404"
+    catalog.fetch("prokudin-gorskii", tmp_path)
+    assert "1 left out: 1 x listed, but not there any more (3)" in capsys.readouterr().err
     Handler.pages["/3.jpg"] = jpeg(3)
     asked = len(Handler.log)
     folder = catalog.fetch("prokudin-gorskii", tmp_path)

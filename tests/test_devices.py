@@ -95,6 +95,9 @@ def test_two_processes_of_jax_learn_as_one(tmp_path):
     one = losses(start(tmp_path / "one", KERAS_BACKEND="jax", JAX_PLATFORMS="cpu"))
     for each in on_two_processes(tmp_path / "two"):
         np.testing.assert_allclose(losses(each), one, rtol=0, atol=1e-4)
+    two_devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "COLORLIB_DEVICES": "all"}
+    process = start(tmp_path / "three", KERAS_BACKEND="jax", JAX_PLATFORMS="cpu", **two_devices)
+    np.testing.assert_allclose(losses(process), one, rtol=0, atol=1e-4)
 
 
 @pytest.mark.slow

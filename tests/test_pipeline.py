@@ -317,3 +317,49 @@ def test_a_file_that_is_no_clean_jpeg_is_named(paths, tmp_path, name, read):
     options = {"cache": tmp_path / "cache"} if read == "cache" else {}
     with pytest.raises(files.ImageError, match=f"{name}: .*{BAD[name]}"):
         (pipeline.pictures if read == "pictures" else pipeline.load)([*paths, tmp_path / name], 32, **options)
+
+
+@pytest.fixture
+def two_hosts():
+    yield lambda host: pipeline.take_part(host, 2)
+    pipeline.take_part(0, 1)
+
+
+@pytest.mark.parametrize("augment", [None, pipeline.flip_and_crop, pipeline.rotate_and_shift])
+def test_the_parts_of_two_hosts_are_the_batches_of_one(two_hosts, augment):
+    lab = np.random.default_rng(0).uniform(-1, 1, (40, 8, 8, 3)).astype(np.float32)
+
+    def drawn(**options):
+        made = pipeline.batches(lab, **options).take(6).as_numpy_iterator()
+        return [np.concatenate(each, -1) for each in made]
+
+    for options in ({"batch_size": 8, "training": True, "augment": augment}, {"batch_size": 12}):
+        whole, halves = drawn(**options), []
+        for host in range(2):
+            two_hosts(host)
+            halves.append(drawn(**options))
+        pipeline.take_part(0, 1)
+        for one, first, second in zip(whole, *halves, strict=True):
+            np.testing.assert_allclose(np.concatenate([first, second]), one, atol=1e-6)
+
+
+def test_what_hosts_cannot_share_is_left_out_or_told(two_hosts):
+    lab = np.zeros((43, 8, 8, 3), np.float32)
+    two_hosts(1)
+    sizes = [len(ab) for _, ab in pipeline.batches(lab, batch_size=12)]
+    assert sizes == [6, 6, 6, 3]  # the last 7 make 3 each
+    with pytest.raises(ValueError, match="a batch of 9 pictures cannot be shared equally among 2 devices"):
+        pipeline.batches(lab, batch_size=9)
+
+
+def test_a_host_draws_its_part_of_pictures_of_its_own(two_hosts):
+    lab = np.arange(20, dtype=np.float32).reshape(20, 1, 1, 1) * np.ones((1, 8, 8, 3), np.float32) / 20
+    two_hosts(1)
+    for options in ({"training": True, "augment": None}, {}):
+        drawn = pipeline.batches(lab, batch_size=8, own=True, steps=5, **options).take(5).as_numpy_iterator()
+        numbers = np.concatenate([np.rint(20 * lightness[:, 0, 0, 0]) for lightness, _ in drawn])
+        assert sorted(numbers) == list(range(20))
+    with pytest.raises(ValueError, match="need `steps`"):
+        pipeline.batches(lab, batch_size=8, own=True)
+    with pytest.raises(ValueError, match="need `steps`, and 6 times 4 pictures"):
+        pipeline.batches(lab, batch_size=8, own=True, steps=6)

@@ -1,9 +1,11 @@
 """Apache Beam makes the same set as one process, in shards; `make test-scale` installs it."""
 
 import csv
+import errno
 import io
 import json
 import os
+from unittest import mock
 
 import av
 import numpy as np
@@ -13,7 +15,7 @@ from PIL import Image
 beam = pytest.importorskip("apache_beam")
 
 from colorlib import __main__ as cli  # noqa: E402
-from colorlib.data import cleaning, pipeline, scale, sets  # noqa: E402
+from colorlib.data import cleaning, files, pipeline, scale, sets, sources  # noqa: E402
 
 TWO_WORKERS = ["--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 ONE = ["--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"]  # for faults set here
@@ -76,6 +78,15 @@ def records(folder):
     return found
 
 
+def prepared(source, folder, **options):
+    """The folder of shards; checks what is said of it."""
+    counts = scale.prepare(source, folder, **options)
+    assert counts == {split: sets.describe(folder)[split] for split in sets.SPLITS} | {
+        "rejects": len(sets.rejects(folder))
+    }
+    return folder
+
+
 def check_same(sharded, plain, shards):
     for name in ("manifest.csv", "rejects.csv", "pictures.csv", "hashes.npy"):
         assert (sharded / name).read_bytes() == (plain / name).read_bytes(), name
@@ -97,7 +108,7 @@ def check_same(sharded, plain, shards):
 def test_two_workers_make_of_2000_pictures_what_one_process_makes(tmp_path):
     source = folder_of_pictures(tmp_path / "in", 2000)
     plain = sets.prepare(source, role="varied", folder=tmp_path / "processed")
-    sharded = scale.prepare(source, tmp_path / "out", shards=5, options=TWO_WORKERS)
+    sharded = prepared(source, tmp_path / "out", shards=5, options=TWO_WORKERS)
     assert len(sets.rejects(plain)) == 41 and len(table(plain, "manifest.csv")) == 1960
     check_same(sharded, plain, 5)
 
@@ -105,7 +116,7 @@ def test_two_workers_make_of_2000_pictures_what_one_process_makes(tmp_path):
 def test_two_workers_make_of_40_films_what_one_process_makes(tmp_path):
     source = folder_of_films(tmp_path / "in", 40)
     plain = sets.prepare(source, role="faces", folder=tmp_path / "processed")
-    sharded = scale.prepare(source, tmp_path / "out", shards=3, options=TWO_WORKERS)
+    sharded = prepared(source, tmp_path / "out", shards=3, options=TWO_WORKERS)
     assert len(table(plain, "manifest.csv")) == 3 * 36 and len(sets.rejects(plain)) == 4
     check_same(sharded, plain, 3)
     of_speaker = {row["group"]: row["split"] for row in table(sharded, "manifest.csv")}
@@ -115,7 +126,7 @@ def test_two_workers_make_of_40_films_what_one_process_makes(tmp_path):
 def test_a_pattern_of_files_is_a_source(tmp_path):
     source = folder_of_pictures(tmp_path / "in", 60)
     plain = sets.prepare(source, role="varied", folder=tmp_path / "processed")
-    sharded = scale.prepare(f"{source}/**", tmp_path / "out", shards=2, options=ONE)
+    sharded = prepared(f"{source}/**", tmp_path / "out", shards=2, options=ONE)
     check_same(sharded, plain, 2)
     with pytest.raises(sets.SourceError, match="no pictures or videos match it"):
         scale.prepare(f"{source}/**.mp4", tmp_path / "none", shards=2, options=ONE)
@@ -140,7 +151,7 @@ def test_a_run_that_was_stopped_goes_on_and_a_second_one_does_only_what_is_new(t
     assert 0 < len(whole) < 6
     again = []
     monkeypatch.setattr(cleaning, "clean", lambda name, *arguments: again.append(name) or real(name, *arguments))
-    sharded = scale.prepare(source, tmp_path / "out", shards=6, options=ONE)
+    sharded = prepared(source, tmp_path / "out", shards=6, options=ONE)
     assert {sets.shard_of(name, 6) for name in again} == set(range(6)) - {int(name.split("-")[1]) for name in whole}
     again.clear()
     (source / "class1" / "new.jpg").write_bytes(jpeg(999))
@@ -152,14 +163,16 @@ def test_a_run_that_was_stopped_goes_on_and_a_second_one_does_only_what_is_new(t
 
 def test_another_number_of_shards_leaves_none_of_the_old(tmp_path):
     source = folder_of_pictures(tmp_path / "in", 40)
+    (tmp_path / "out" / "shards").mkdir(parents=True)
+    (tmp_path / "out" / "shards" / "mine.txt").write_text("not of the project's making")
     for shards in (3, 2):
-        sharded = scale.prepare(source, tmp_path / "out", shards=shards, options=ONE)
-    assert len(list((sharded / "shards").iterdir())) == 2 * 4
+        sharded = prepared(source, tmp_path / "out", shards=shards, options=ONE)
+    assert len(list((sharded / "shards").iterdir())) == 2 * 4 + 1 and (sharded / "shards" / "mine.txt").exists()
     check_same(sharded, sets.prepare(source, role="varied", folder=tmp_path / "processed"), 2)
 
 
 def test_errors_name_what_and_where(tmp_path):
-    for source, why in [("nowhere", "no such folder"), ("in.tar", "not a whole .tar"), ("empty", "no pictures in it")]:
+    for source, why in [("nowhere", "no such folder"), ("in.tar", "unpack it"), ("empty", "no pictures in it")]:
         (tmp_path / "empty").mkdir(exist_ok=True)
         (tmp_path / "in.tar").write_bytes(b"no tar" * 100)
         with pytest.raises(sets.SourceError, match=why):
@@ -168,6 +181,15 @@ def test_errors_name_what_and_where(tmp_path):
     (tmp_path / "bad" / "a.jpg").write_bytes(b"x")
     with pytest.raises(sets.SourceError, match="none of its pictures is usable"):
         scale.prepare(tmp_path / "bad", tmp_path / "out", shards=2, options=ONE)
+    for source in ("scenes", "tfds:flowers", "coco-val2017"):
+        with pytest.raises(sets.SourceError, match=f"{source}: shards are made of folders and of patterns"):
+            scale.prepare(source, tmp_path / "out", shards=2, options=ONE)
+    with pytest.raises(sets.SourceError, match="a number of frames takes a folder"):
+        scale.prepare(f"{tmp_path}/*.mp4", tmp_path / "x", shards=2, frames=sources.Frames(number=3), options=ONE)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("mine")
+    with pytest.raises(sets.SourceError, match="it holds chapter1.tex, which is not of a set in shards"):
+        scale.prepare(tmp_path / "bad", tmp_path / "thesis", shards=2, options=ONE)
     with pytest.raises(ValueError, match="it takes at least 1"):
         scale.prepare(tmp_path / "bad", tmp_path / "out", shards=0)
 
@@ -177,7 +199,7 @@ def both(tmp_path):
     """The same pictures as a plain folder and in shards."""
     source = folder_of_pictures(tmp_path / "in", 200)
     plain = sets.prepare(source, role="varied", folder=tmp_path / "processed")
-    return plain, scale.prepare(source, tmp_path / "out", shards=4, options=ONE)
+    return plain, prepared(source, tmp_path / "out", shards=4, options=ONE)
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -203,6 +225,21 @@ def test_a_part_of_a_set_in_shards_is_a_set(both, tmp_path):
         pipeline.pictures(sets.paths(some, "train"), 32),
         pipeline.pictures([plain / "pictures" / path.name for path in sets.paths(some, "train")], 32),
     )
+
+
+def test_a_full_disk_is_told_and_the_next_run_goes_on(tmp_path, monkeypatch):
+    source = folder_of_films(tmp_path / "in", 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "encode", mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(sets.SourceError, match="Beam stopped .*No space left.*; run again, it goes on"):
+            scale.prepare(source, tmp_path / "out", shards=2, options=ONE)
+    sharded = prepared(source, tmp_path / "out", shards=2, options=ONE)
+    check_same(sharded, sets.prepare(source, role="faces", folder=tmp_path / "processed"), 2)
+
+
+def test_rules_for_shards_that_are_made_are_refused(both, tmp_path):
+    with pytest.raises(sets.SourceError, match="its shards are made already"):
+        sets.prepare(both[1], role="varied", rules=cleaning.Rules(square=True), folder=tmp_path / "processed")
 
 
 def test_hosts_share_the_shards_among_them(both):
@@ -247,10 +284,10 @@ def test_the_command_line_writes_shards_and_passes_beams_options(tmp_path, monke
     folder_of_pictures(tmp_path / "in", 60)
     assert cli.main(["data", "in", "--shards", "2", "--square", *ONE]) == 1
     out, error = capsys.readouterr()
-    assert out.startswith("59 pictures (") and "data/processed/in-shards" in out and "1 x document" in error
-    assert {(row["width"], row["height"]) for row in table(tmp_path / "data/processed/in-shards", "manifest.csv")} == {
-        ("48", "48")
-    }
+    assert out.startswith("59 pictures (") and "data/processed/in-shards-" in out and "1 x document" in error
+    folder = tmp_path / out.splitlines()[-1]
+    assert {(row["width"], row["height"]) for row in table(folder, "manifest.csv")} == {("48", "48")}
+    assert cli.main(["data", "in/*.jpg", "--shards", "2"]) == 2 and "needs --out" in capsys.readouterr().err
     assert cli.main(["data", "in", "--shards", "2", "--limit", "5"]) == 2
     with pytest.raises(SystemExit):
         cli.main(["data", "in", "--runner=DirectRunner"])

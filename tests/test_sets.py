@@ -155,6 +155,61 @@ def test_members_that_point_elsewhere_are_harmless(tmp_path):
     assert not [path for path in tmp_path.rglob("*evil*")]
 
 
+def test_of_a_member_that_a_tar_has_twice_the_last_one_counts(tmp_path):
+    path = write_tar(tmp_path / "a.tar", PICTURES)
+    with tarfile.open(path, "a") as archive:
+        member = tarfile.TarInfo("set/000.jpg")
+        member.size = len(jpeg(77))
+        archive.addfile(member, io.BytesIO(jpeg(77)))
+    folder = prepare(path, tmp_path)
+    assert by_source(folder)["set/000.jpg"]["group"] == hashlib.sha256(jpeg(77)).hexdigest()
+    assert sets.rejects(folder) == [("set/000.jpg", "in the archive once more, further on: that one counts")]
+
+
+def test_names_in_any_alphabet_and_case_stay_apart(tmp_path):
+    names = ["a.jpg", "A.JPG", "é.jpg", "e\u0301.jpg", "写真/１.jpg", "with space, comma.jpg", 'quote".jpg']
+    source = write_folder(tmp_path / "ünïcode", {name: jpeg(index) for index, name in enumerate(names)})
+    (tmp_path / "ünïcode" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(jpeg(50))
+    folder = prepare(source, tmp_path)
+    assert set(by_source(folder)) == {*names, r"caf\udce9.jpg"}
+    again = prepare(write_folder(source, {"new.jpg": jpeg(51)}), tmp_path)
+    assert len(rows(again)) == len(names) + 2
+
+
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path):
+    source = write_folder(tmp_path / "a", PICTURES)
+    os.mkfifo(source / "pipe.jpg")
+    (source / "round.jpg").symlink_to("round.jpg")
+    (source / "up").symlink_to("..")
+    reasons = dict(sets.rejects(prepare(source, tmp_path)))
+    assert reasons["pipe.jpg"] == "not a file" and {"round.jpg", "up"} <= set(reasons)
+    path = write_tar(tmp_path / "b.tar", PICTURES)
+    with tarfile.open(path, "a") as archive:
+        for name, kind in (
+            ("null.jpg", tarfile.CHRTYPE),
+            ("disk.jpg", tarfile.BLKTYPE),
+            ("pipe.jpg", tarfile.FIFOTYPE),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.devmajor, member.devminor = kind, 1, 3
+            archive.addfile(member)
+    folder = prepare(path, tmp_path)
+    assert sets.rejects(folder) == [(name, "not a file") for name in ("disk.jpg", "null.jpg", "pipe.jpg")]
+
+
+@pytest.mark.slow
+def test_a_folder_of_very_many_files_is_listed_quickly(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number in range(100_000):
+        (tmp_path / "in" / f"{number:06}.jpg").touch()
+    tracemalloc.start()
+    begun = time.perf_counter()
+    listed = sources.locate(tmp_path / "in", "varied", 500, tmp_path).listed()
+    assert len(listed.entries) == 500
+    assert time.perf_counter() - begun < 30 and tracemalloc.get_traced_memory()[1] < 200_000_000
+    tracemalloc.stop()
+
+
 # Look-alikes
 
 
@@ -197,6 +252,16 @@ def test_the_threshold_is_exact(bits, joined, mirrored):
     groups = [f"{index:03}" for index in reversed(range(between + 2))]
     found = cleaning.join_alike(groups, hashes)
     assert found == ([groups[-1], *groups[1:]] if joined else groups)
+
+
+def test_a_crowd_of_copies_takes_no_longer(tmp_path):
+    rng = np.random.default_rng(0)
+    one = rng.random((32, 16)) < 0.5
+    crowd = np.stack([one] * 6_000)
+    crowd[::2] ^= rng.random((3_000, 32, 16)) < 0.01  # frames of one still scene
+    begun = time.perf_counter()
+    groups = cleaning.join_alike([f"{number:05}" for number in range(6_000)], crowd)
+    assert set(groups) == {"00000"} and time.perf_counter() - begun < 30
 
 
 def test_chains_join_and_plain_pictures_do_not():

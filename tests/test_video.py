@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
-from colorlib.data import files, sets, sources, video
+from colorlib.data import cleaning, files, sets, sources, video
 
 WIDTH, HEIGHT = 64, 48
 COLORS = np.array([[200, 40, 40], [40, 180, 60], [50, 60, 200], [220, 200, 40], [128, 128, 128], [180, 60, 180]])
@@ -160,6 +160,20 @@ def test_what_is_no_video_says_why(tmp_path, monkeypatch):
     assert reason(tmp_path / "good.mp4") == "3,072 pixels are more than the 3,000 allowed"
 
 
+def test_a_file_of_sound_alone_is_no_video(tmp_path):
+    path = tmp_path / "sound.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert reason(path) == "no video in it that could be decoded"
+    film(tmp_path / "in" / "id1" / "a.mp4", shots(1, 3, 20))
+    path.rename(tmp_path / "in" / "id1" / "b.mp4")
+    assert sets.rejects(prepare(tmp_path / "in", tmp_path)) == [("id1/b.mp4", "no video in it that could be decoded")]
+
+
 @pytest.mark.parametrize(("file", "lost"), [("a.mp4", 5000), ("a.mkv", 60)])
 def test_of_a_video_damaged_half_way_the_frames_before_are_kept(tmp_path, file, lost):
     noise = np.random.default_rng(0).integers(0, 64, (60, HEIGHT, WIDTH, 3), np.uint8)
@@ -244,6 +258,35 @@ def test_frames_that_are_nearly_as_one_are_dropped_and_scenes_differ_more(tmp_pa
     assert sources_of(prepare(tmp_path / "in", tmp_path, frames=scenes)) == [
         f"id1/a.mp4@0000{second}.0s" for second in (0, 4)
     ]
+
+
+def test_a_film_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        film(tmp_path / "in" / "id1" / f"{name}.mp4", shots(1, 3, 20))
+    real, errors = open, [PermissionError(13, "Permission denied")]
+
+    def opened(path, *arguments, **options):
+        if str(path).endswith("b.mp4") and errors:
+            raise errors.pop()
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr("builtins.open", opened)
+    assert sets.rejects(prepare(tmp_path / "in", tmp_path)) == [("id1/b.mp4", "permission denied")]
+    assert not sets.rejects(prepare(tmp_path / "in", tmp_path))
+
+
+def test_a_frame_that_is_left_out_keeps_none_after_it_out(tmp_path, monkeypatch):
+    film(tmp_path / "in" / "id1" / "a.mp4", shots(1, 1, 50))
+    real, first = cleaning._check, []
+
+    def check(name, *arguments):
+        if not first:
+            first.append(name)
+            raise files.ImageError(name, "of no use")
+        real(name, *arguments)
+
+    monkeypatch.setattr(cleaning, "_check", check)
+    assert sources_of(prepare(tmp_path / "in", tmp_path)) == ["id1/a.mp4@00002.0s"]
 
 
 def test_of_films_only_what_is_new_is_read_again(tmp_path, monkeypatch):

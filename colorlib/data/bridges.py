@@ -24,7 +24,7 @@ def locate(source, limit):
         names = [f"{split}/{index:07d}" for split, count in counts.items() for index in range(count)]
         taken = sources.lowest(names, limit)
         entries = [sources.Entry(each, [version], None) for each in names if each in taken]
-        return sources.Listed(entries, [], read, len(entries))
+        return sources.Listed(entries, [], read)
 
     def read(entries):
         wanted = {entry.name: entry for entry in entries}
@@ -85,9 +85,12 @@ def _hugging_face(name):
         """The bytes of the files, as they came; of pictures that the set does not store as files, a PNG."""
         for row in found[split].cast_column(pictures[0], datasets.Image(decode=False)):
             of = row[pictures[0]] or {}
-            if of.get("bytes") is None and of.get("path"):
-                yield files.read(of["path"])
-            else:
-                yield of.get("bytes")
+            content = of.get("bytes")
+            if content is None and of.get("path"):
+                try:
+                    content = files.read(of["path"])
+                except files.ImageError as error:
+                    content = error
+            yield content
 
     return name.strip("./").replace("/", "-") or "hf", str(first._fingerprint), counts, examples

@@ -5,9 +5,11 @@ What needs an account or a form cannot be fetched: `fetch` says what to get and 
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
-from colorlib.data import disk
+from colorlib import console
+from colorlib.data import disk, listing
 
 
 class SourceError(ValueError):
@@ -28,11 +30,6 @@ class Recipe:
     md5: str = ""  # where none is known, the first download's is written down beside it
     keep: str = "*"  # the names of the members that are its pictures
     by_hand: str = ""  # what to get, and how
-
-    @property
-    def identity(self):
-        """What tells this set from others, for JSON."""
-        return [self.url or self.file, self.md5, self.keep]
 
 
 _OXFORD = "https://www.robots.ox.ac.uk/~vgg/data"
@@ -145,16 +142,14 @@ def fetch(name, raw):
 
 def _what_is_wrong(recipe, path):
     """What speaks against a file that was put there by hand; "" for nothing."""
-    state = path.stat()
-    if recipe.size and state.st_size != recipe.size:
-        return f"{state.st_size:,} bytes, not {recipe.size:,}"
+    size = path.stat().st_size
+    if recipe.size and size != recipe.size:
+        return f"{size:,} bytes, not {recipe.size:,}"
     return "another md5" if recipe.md5 and disk.md5_of(path) != recipe.md5 else ""
 
 
 def _fetch_collection(recipe, folder):
     """Fetches the pictures that a collection of the library lists, each of 1,024 pixels or the largest below."""
-    from tqdm import tqdm
-
     listed = folder / "listed.json"
     if not listed.exists():
         found, page = {}, 1
@@ -167,9 +162,15 @@ def _fetch_collection(recipe, folder):
         if not found:
             raise ValueError("it lists no pictures")
         disk.write_json(found, listed)
-    for name, url in tqdm(json.loads(listed.read_text()).items(), desc=folder.name, unit=" pictures"):
+    gone = []
+    for name, url in console.progress(json.loads(listed.read_text()).items(), desc=folder.name, unit=" pictures"):
         if not (path := folder / f"{name}.jpg").exists():
-            disk.write(path, disk.get(url))
+            try:
+                disk.write(path, disk.get(url))
+            except FileNotFoundError:
+                gone.append((name, "listed, but not there any more"))
+    if gone:
+        print(f"{folder}: {listing.in_short(gone)}", file=sys.stderr)
     return folder
 
 

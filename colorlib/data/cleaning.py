@@ -25,6 +25,7 @@ MAX_PIXELS = 150_000_000  # of all pictures that are decoded at a time
 # one moment; at 80 bits 26 of 36 pairs. Copies that were only compressed or halved are at most 62 apart.
 ALIKE = 70
 _DRAWS, _DRAWN = 200, 20  # how often, and how many of the bits are drawn: see `_near`
+_CROWD = 64  # at most so many are compared with each in a draw, for thousands may agree: frames of one film
 # Units of CIELAB between a picture and its best print in one tone (`color.distance_to_tone`). Of 24 photographs in
 # three tones, as JPEG of quality 50, the farthest is 1.84 away; of 15,473 color photographs the nearest is 2.06 away.
 TONED = 1.85
@@ -48,10 +49,6 @@ class Rules:
 
 
 USUAL = Rules()
-
-
-class Passing(files.ImageError):
-    """A file that could not be read this time: of a drive that was away, or too large for the memory there was."""
 
 
 @dataclasses.dataclass
@@ -95,15 +92,16 @@ def _clean_film(name, film, rules):
             if len(kept) and np.sum(kept != own, axis=1).min() < film.apart:
                 yield _reject(moment, "frame: nearly as one before it"), None
                 continue
-            kept = np.concatenate([kept, own])
             row, jpeg = _clean_picture(moment, picture, rules, None)
+            if jpeg:
+                kept = np.concatenate([kept, own])
             yield row | ({"group": film.speaker} if jpeg else {}), jpeg
     except files.ImageError as error:
         yield _reject(name, error.reason, error), None
 
 
 def _reject(name, reason, error=None):
-    return {"source": name, "reason": " ".join(reason.split()), "passing": isinstance(error, Passing)}
+    return {"source": name, "reason": " ".join(reason.split()), "passing": isinstance(error, files.Passing)}
 
 
 def _clean_picture(name, content, rules, room):
@@ -149,7 +147,7 @@ def _load(name, content, rules, room):
                 picture = picture[top : top + side, left : left + side]
             return files.shrink(picture, SHORT_SIDE), pages, remarks
     except MemoryError:
-        raise Passing(name, "too large for this computer's memory") from None
+        raise files.Passing(name, "too large for this computer's memory") from None
 
 
 def _check(name, picture, small, rules):
@@ -213,7 +211,11 @@ def join_alike(groups, hashes):
     names, group = np.unique(groups, return_inverse=True)
     is_plain = np.sum(hashes, axis=(1, 2)) < ALIKE  # the black frames of two films show nothing alike
     places = np.flatnonzero(~is_plain)
-    for pairs in _near(hashes[places]):
+    _, first, same = np.unique(
+        np.packbits(hashes[places].reshape(len(places), -1), axis=1), axis=0, return_index=True, return_inverse=True
+    )
+    equal = np.stack([np.arange(len(places)), first[same]])  # copies, of which one is compared with others
+    for pairs in itertools.chain([equal], (first[near] for near in _near(hashes[places[first]]))):
         left, right = group[places[pairs]]
         if (left != right).any():
             graph = coo_array((np.ones(len(left)), (left, right)), shape=(len(names), len(names)))
@@ -236,10 +238,11 @@ def _near(hashes):
         key = np.zeros(len(both), np.int32)
         for column in rng.choice(columns.shape[0], _DRAWN, replace=False):
             key = 2 * key + columns[column]
-        order = np.argsort(key, kind="stable")
+        order = rng.permutation(len(both))  # so that in a crowd each meets others in each draw
+        order = order[np.argsort(key[order], kind="stable")]
         key, found = key[order], []
         at = np.arange(len(order))
-        for step in itertools.count(1):  # sorted, what agrees stands together
+        for step in range(1, _CROWD):  # sorted, what agrees stands together
             at = at[at + step < len(order)]
             at = at[key[at] == key[at + step]]
             if not len(at):

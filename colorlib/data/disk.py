@@ -99,6 +99,8 @@ def fetch(url, path, *, md5="", size=None):
     part, note = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.md5")
     md5 = md5 or (note.read_text().strip() if note.exists() else "")
     if path.exists():
+        if size and (found := path.stat().st_size) != size:
+            raise ValueError(f"{path} is another file, of {found:,} bytes: remove it")
         if md5 and (found := md5_of(path)) != md5:
             raise ValueError(f"{path} is another file, of md5 {found}: remove it")
         return path
@@ -121,6 +123,8 @@ def fetch(url, path, *, md5="", size=None):
 def _download(requests, url, part, size):
     """Fetches what is missing of a file; raises where the server sends more or less than it promised."""
     have = part.stat().st_size if part.exists() else 0
+    if size and have == size:
+        return None  # all of it, of which only the checksum was missing
     with requests.get(url, headers={"Range": f"bytes={have}-"} if have else {}, stream=True, timeout=TIMEOUT) as answer:
         if answer.status_code == 416:  # what is there is all, or more than all: begin anew
             part.unlink()
@@ -149,10 +153,12 @@ def _download(requests, url, part, size):
 
 
 def get(url):
-    """The bytes that a server answers with. Raises OSError where the network fails or the server refuses."""
+    """The bytes that a server answers with. Raises FileNotFoundError for 404, other OSErrors for other failures."""
     import requests
 
     answer = requests.get(url, timeout=TIMEOUT)
+    if answer.status_code == 404:
+        raise FileNotFoundError(errno.ENOENT, "the server does not have it", url)
     answer.raise_for_status()
     return answer.content
 

@@ -66,6 +66,10 @@ class ImageError(ValueError):
         return f"{self.name}: {self.reason}"
 
 
+class Passing(ImageError):
+    """A file that could not be read this time: of a drive that was away, or too large for the memory there was."""
+
+
 @dataclasses.dataclass
 class Photograph:
     """A picture with what its file says of it."""

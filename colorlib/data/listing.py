@@ -152,7 +152,7 @@ def walk(folder, *, without=None):
                     visit(path)
                 elif entry.is_dir():
                     links.append(path)
-                elif not _lies_in(os.path.realpath(path), barred):
+                elif not (barred and _lies_in(os.path.realpath(path), barred)):
                     put(path)
             except OSError as error:
                 leave_out(path, (error.strerror or str(error)).lower())

@@ -24,7 +24,7 @@ from colorlib.data import disk, files
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # when imported, it would ask the network for a newer version
 SHARD = ".tfrecord"
-_part = (0, 1)  # which of how many hosts this is: see `take_part`
+_part = (0, 1, 1)  # which of how many hosts this is, and its devices: see `take_part`
 _FORMAT = 2  # part of a cache's name; raise it when what is cached changes
 _PARALLEL = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
 _OPTIONS = tf.data.Options()
@@ -91,18 +91,18 @@ def steps_per_epoch(pictures, batch_size):
     return len(pictures) // batch_size
 
 
-def take_part(index, count):
-    """Makes `batches` yield only the index-th of `count` equal parts of every batch, as each host of a training has to.
+def take_part(host, hosts, devices=1):
+    """Makes `batches` yield one host's part of every batch, one of `hosts` equal ones, each for so many devices.
 
     `training.setup` calls it. Together the parts are the batches of one host, but for what `albumentations` draws.
     """
     global _part
-    _part = (index, count)
+    _part = (host, hosts, devices)
 
 
 def _draw(numbers, lab, seed, least=0.0):
     """Uniform numbers in [least, 1) for each picture of a batch, (numbers, B): this host's of those of all hosts."""
-    (host, hosts), size = _part, lab.shape[0]
+    (host, hosts, _), size = _part, lab.shape[0]
     drawn = tf.random.stateless_uniform((numbers, size * hosts), seed, least, 1.0)
     return tf.unstack(drawn[:, host * size : (host + 1) * size])
 
@@ -153,7 +153,7 @@ def albumentations(transform):
 
 def batches(
     pictures, *, batch_size, training=False, seed=0, first_epoch=0, steps=None, shuffle=True,
-    augment=flip_and_crop, features=None,
+    augment=flip_and_crop, features=None, own=False,
 ):  # fmt: skip
     """Batches of (lightness, ab), float32 (B, S, S, 1) and (B, S, S, 2) in [-1, 1], of what `load` returned.
 
@@ -163,7 +163,9 @@ def batches(
     incomplete last batch; `augment`, (lab (B, S, S, 3), seed (2,)) -> lab, moves its pictures, None does not.
     `first_epoch` resumes. `steps` makes an epoch of that many batches, of fewer pictures or of each several times.
 
-    On several hosts (`take_part`), their part of these; of validation pictures what they cannot share is left out.
+    On several hosts (`take_part`), their part of these; of validation pictures what they cannot share is left out. With
+    `own`, for sets too large for one disk, the pictures are this host's alone (`sets.paths(..., part=)`), of which its
+    part of each batch is drawn: `steps`, the same on all hosts, says how many batches.
 
     Raises ValueError for fewer training pictures than a batch, a batch that the hosts cannot share, features of another
     number of pictures, features together with an augmentation, and an `augment` that is no function.
@@ -174,6 +176,13 @@ def batches(
         raise ValueError("features were computed of the pictures as they are: give augment=None")
     if augment is not None and not callable(augment):
         raise ValueError(f"augment is a function such as pipeline.flip_and_crop, or None, not {augment!r}")
+    host, hosts, devices = _part
+    if batch_size % (hosts * devices):
+        raise ValueError(f"a batch of {batch_size} pictures cannot be shared equally among {hosts * devices} devices")
+    if own:
+        batch_size, host, hosts = batch_size // hosts, 0, 1
+        if not steps or (not training and len(pictures) < steps * batch_size):
+            raise ValueError(f"pictures of this host's own need `steps`, and {steps} times {batch_size} pictures")
     with tf.device("CPU:0"):  # where tf.data works
         pictures = tf.identity(pictures)
         features = None if features is None else tf.identity(features)
@@ -183,12 +192,9 @@ def batches(
         content = tf.strings.substr(tf.io.read_file(file), 0, 3 * size**2)
         return _to_lab(tf.reshape(tf.io.decode_raw(content, tf.uint8), (size, size, 3)))
 
-    host, hosts = _part
-    if training and batch_size % hosts:
-        raise ValueError(f"a batch of {batch_size} pictures cannot be shared equally among {hosts} hosts")
-
     def batch(indices, epoch, step):
-        share = tf.shape(indices)[0] // hosts if not training else batch_size // hosts
+        # The last ones of a validation are fewer; what cannot be shared equally is left out.
+        share = batch_size // hosts if training else tf.shape(indices)[0] // (hosts * devices) * devices
         indices = indices[host * share : (host + 1) * share]
         lab = tf.gather(pictures, indices)
         if size is not None:
@@ -202,7 +208,7 @@ def batches(
         return (lightness, tf.cast(tf.gather(features, indices), tf.float32)), ab
 
     if not training:
-        in_order = tf.data.Dataset.range(len(pictures)).batch(batch_size)
+        in_order = tf.data.Dataset.range(len(pictures)).batch(batch_size).take(steps if own else -1)
         return in_order.map(lambda indices: batch(indices, 0, 0), **_PARALLEL).prefetch(2).with_options(_OPTIONS)
     whole = steps_per_epoch(pictures, batch_size)
     rounds = math.ceil((steps or whole) / whole)  # in each, every picture is shown once

@@ -12,6 +12,7 @@ stopped goes on, and a second one only does the shards whose files changed. The 
 the byte. Needs the extra `scale`.
 """
 
+import collections
 import contextlib
 import csv
 import dataclasses
@@ -22,6 +23,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -35,27 +37,42 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 from colorlib import console
-from colorlib.data import cleaning, disk, files, listing, sets, sources, video
+from colorlib.data import catalog, cleaning, disk, files, listing, sets, sources, video
 from colorlib.data.cleaning import USUAL
 from colorlib.data.sources import TWO_SECONDS, SourceError
 
+_OURS = ("shards", "work", "manifest.csv", "rejects.csv", "pictures.csv", "hashes.npy", "set.json")
+_NAMED = re.compile(r"(plan|cleaned|groups|pictures|manifest|rejects|about)-\d{5}.*\.(json|jsonl|jpegs|csv|tfrecord)")
 _FORMAT = 1  # part of every key; raise it when what is written changes
 _TABLES = {"manifest": sets.COLUMNS, "rejects": ("source", "reason"), "pictures": sets.ABOUT}  # the last comes last
 
 
 def prepare(source, folder, *, shards, rules=USUAL, frames=TWO_SECONDS, options=()):
-    """Cleans a source of any size into `shards` shards in `folder`, and returns that: a source for `sets.prepare`.
+    """Cleans a source of any size into `shards` shards in `folder`; returns {"train", "validation", "test", "rejects"}.
+
+    Where it is on this computer, the folder is a source for `sets.prepare`.
 
     `source` is a folder, or a pattern of files as Beam's file systems know them (gs://bucket/**.jpg), of pictures or of
     videos. `options` are Beam's own, as on its command line: ["--runner=DataflowRunner", ...]. Without a runner, as
     many processes of this computer as it has cores do the work, and `folder` may be on any file system of Beam's too;
     training reads shards from a local disk.
 
-    Raises SourceError for a source that is missing or empty, for an archive, and where no picture is usable.
+    Raises SourceError for a source that is missing or empty, for an archive, where no picture is usable, and for a
+    folder with files of somebody else.
     """
     if shards < 1:
         raise ValueError(f"{shards} shards: it takes at least 1")
-    folder = str(folder) if "://" in str(folder) else os.path.abspath(folder)
+    folder = str(folder)
+    if "://" in folder:
+        return _prepare(source, folder, shards, rules, frames, options)
+    folder = os.path.abspath(folder)
+    if strangers := [path.name for path in Path(folder).glob("*") if path.name not in _OURS]:
+        raise SourceError(f"{folder}: it holds {strangers[0]}, which is not of a set in shards; take another folder")
+    with disk.locked(folder):
+        return _prepare(source, folder, shards, rules, frames, options)
+
+
+def _prepare(source, folder, shards, rules, frames, options):
     entries, left_out = _listed(source, folder, frames)
     plans = [[] for _ in range(shards)]
     for entry in entries:
@@ -73,8 +90,7 @@ def prepare(source, folder, *, shards, rules=USUAL, frames=TWO_SECONDS, options=
     except Exception as error:  # whatever a runner raises
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise SourceError(f"{source}: Beam stopped ({reason[0][:300]}); run again, it goes on where it was") from error
-    _finish(folder, jobs, left_out, source)
-    return Path(folder)
+    return _finish(folder, jobs, left_out, source)
 
 
 def _run(jobs, options):
@@ -129,18 +145,27 @@ class _Job:
 def _listed(source, folder, frames):
     """The files of the source: entries, and what is left out. Those of a pattern are all that it matches."""
     source = str(source)
-    if not any(sign in source for sign in "*?[") and "://" not in source:
+    named = catalog.RECIPES.get(source)
+    if source.startswith(("tfds:", "hf:")) or source == "scenes" or (named and "." in named.file):
+        raise SourceError(f"{source}: shards are made of folders and of patterns of files alone")
+    if named or "://" not in source and (os.path.lexists(source) or not any(sign in source for sign in "*?[")):
         found = sources.locate(source, "varied", None, Path("data/raw"), without=folder, frames=frames)
+        if os.path.isfile(source) and listing.kind_of(source) != "film":
+            raise SourceError(f"{source}: shards are made of folders and of patterns of files; unpack it")
         listed = found.listed()
-        if not all(isinstance(entry.place, Path) for entry in listed.entries):
-            raise SourceError(f"{source}: it is no folder of pictures or videos; unpack it")
         return listed.entries, listed.left_out
+    if frames.number is not None:
+        raise SourceError(
+            f"{source}: a number of frames takes a folder, or --every; a pattern is not looked into first"
+        )
     [match] = FileSystems.match([source])
     root = source[: min(source.find(sign) for sign in "*?[" if sign in source)] if "*" in source else source
     root = root[: root.rfind("/") + 1]
     films, pictures, left_out = [], [], []
     for found in sorted(match.metadata_list, key=lambda each: each.path):
         name, kind = found.path.removeprefix(root), listing.kind_of(found.path)
+        if listing.is_hidden(name):
+            continue
         stamp = [found.size_in_bytes, found.last_updated_in_seconds]
         if kind == "film":
             films.append(sources.Entry(name, [*stamp, [frames.every, None, frames.apart]], found.path))
@@ -194,20 +219,20 @@ def _clean_shard(job):
 @contextlib.contextmanager
 def _content(name, stamp, place):
     """What `cleaning.clean` takes of a file: its bytes, or a film; an ImageError where it cannot be read."""
+    if len(stamp) == 3:  # a film, which FFmpeg reads from a local disk
+        every, at, apart = stamp[2]
+        with _local(place) as file:
+            shown = functools.partial(video.frames, file, every=every, at=at)
+            yield cleaning.Film(shown, sources.speaker_of(name), apart)
+        return
     try:
-        if len(stamp) == 3:  # a film, which FFmpeg reads from a local disk
-            every, at, apart = stamp[2]
-            with _local(place) as file:
-                shown = functools.partial(video.frames, file, every=every, at=at)
-                yield cleaning.Film(shown, sources.speaker_of(name), apart)
-            return
         if stamp[0] > sources.MAX_BYTES:
             raise files.ImageError(name, f"{stamp[0]:,} bytes, more than {sources.MAX_BYTES:,}")
         content = _read(place)
     except files.ImageError as error:
         content = error
     except (OSError, BeamIOError) as error:
-        content = cleaning.Passing(name, getattr(error, "strerror", None) or str(error))
+        content = files.Passing(name, getattr(error, "strerror", None) or str(error))
     yield content
 
 
@@ -292,8 +317,13 @@ def _finish(folder, jobs, left_out, source):
     ours = {path for job in jobs for path in job.paths()}
     for place in ("work", "shards"):  # what is of another state of the source, or of another number of shards
         found = FileSystems.match([_join(folder, place, "*")])[0].metadata_list
-        if stale := [each.path for each in found if each.path not in ours]:
+        named = [each.path for each in found if _NAMED.fullmatch(os.path.basename(each.path))]
+        if stale := [path for path in named if path not in ours]:
             FileSystems.delete(stale)
+    rows = csv.DictReader(io.StringIO(tables["manifest.csv"].decode("utf-8", "surrogateescape"), newline=""))
+    counts = collections.Counter(row["split"] for row in rows)
+    rejected = tables["rejects.csv"].count(b"\n") - 1
+    return {split: counts[split] for split in sets.SPLITS} | {"rejects": rejected}
 
 
 def _first(columns):

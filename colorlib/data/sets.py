@@ -1,7 +1,7 @@
 """Any source of pictures -> a folder of clean pictures with a manifest, split without leaks.
 
-A source is a name (`NAMES`), a folder, a .tar, .tar.gz or .zip, or FOLDER::NAME, one set of a folder of sets. Each
-picture passes `files.load` once, each video of a folder of videos `video.frames`. What is usable is stored once:
+A source is one that `sources` knows, or FOLDER::NAME, one set of a folder of sets. Each file passes `cleaning.clean`
+once. What is usable is stored:
 
     <folder>/<source>-<key>/pictures/*.jpg   short side at most 256, quality 95, chroma not subsampled
                             manifest.csv     file, group, split, width, height, source; sorted by file
@@ -23,9 +23,6 @@ speaker. Groups with pictures that look alike, as they are or mirrored, become o
 **FOLDER::NAME.** Two sets may hold the same photograph. `my-sets::faces` is my-sets/faces.tar (or .zip, or a folder),
 whose pictures share groups with look-alikes in any other set of my-sets. Use it whenever a model meets more than one
 set. The result has tables of its own and a link to the pictures.
-
-A folder without pictures may hold videos, <speaker>/<video>/<clip>.mp4 or deeper, or <speaker>.mp4. Their frames are
-named <speaker>/<video>/<clip>.mp4@00002.0s. Videos beside pictures are left out: phones keep both of one moment.
 """
 
 import collections
@@ -88,6 +85,8 @@ def _prepared(source, role, limit, folder, rules, frames):
     if place:
         return _prepare_beside_others(place, name, limit, folder, rules, frames)
     if shards_of(source):
+        if (rules, frames) != (USUAL, TWO_SECONDS):
+            raise SourceError(f"{source}: its shards are made already; give rules and frames where they are made")
         return _part_of(Path(source), None, Path(source).resolve().name, limit, folder)
     found = sources.locate(source, role, limit, folder.parent / "raw", without=folder, frames=frames)
     if str(source) == "scenes":  # painted in color, some of them nearly without
@@ -124,7 +123,8 @@ def split_of(group):
 def shards_of(folder):
     """The number of shards that hold the pictures of a folder that `scale` prepared; 0 for any other."""
     with contextlib.suppress(OSError, ValueError):
-        return json.loads(Path(folder, "set.json").read_bytes()).get("shards", 0)
+        about = json.loads(Path(folder, "set.json").read_bytes())
+        return about.get("shards", 0) if isinstance(about, dict) and "sha256" in about else 0
     return 0
 
 
@@ -137,20 +137,18 @@ def paths(folder, split, *, part=(0, 1)):
     """Lists the pictures of a split of a prepared folder, sorted, for `pipeline`.
 
     Of a set in shards, a picture's path is that of its shard and behind it the name of its file. `part`, (i, n), lists
-    the i-th of n parts, one for each host that trains: shards i, i + n, ..., or pictures where there are no shards.
-    Raises SourceError if there are none, or the set is not whole.
+    the i-th of n parts: of shards i, i + n, ..., or of every n-th picture where there are none. Raises SourceError if
+    there are none, or the set is not whole.
     """
-    rows, shards, (host, hosts) = _rows(folder, "manifest.csv"), shards_of(folder), part
+    rows, shards, (first, step) = _rows(folder, "manifest.csv"), shards_of(folder), part
     found = []
-    for row in rows:
-        if row["split"] == split:
-            path = Path(folder) / row["file"]
-            number = len(found)
-            if shards:
-                number = shard_of(_file_of(row["source"]), shards)
-                path = Path(folder, "shards", f"pictures-{number:05d}-of-{shards:05d}.tfrecord", path.name)
-            found.append((number, path))
-    found = [path for number, path in found if number % hosts == host]
+    for number, row in enumerate(row for row in rows if row["split"] == split):
+        path = Path(folder) / row["file"]
+        if shards:
+            number = shard_of(_file_of(row["source"]), shards)
+            path = Path(folder, "shards", f"pictures-{number:05d}-of-{shards:05d}.tfrecord", path.name)
+        if number % step == first:
+            found.append(path)
     if not found:
         known = ", ".join(SPLITS)
         raise SourceError(f"{folder}: none of its {len(rows)} pictures is in the split {split!r} (of {known})")
@@ -386,7 +384,8 @@ def _can_be_read_now(folder, found, rules):
         return False
     listed = found.listed()
     some = listed.read([entry for entry in listed.entries if entry.name in passing])
-    return any(not cleaning.clean(entry.name, content, rules)[0][0].get("passing") for entry, content in some)
+    cleaned = ([row for row, _ in cleaning.clean(entry.name, content, rules)] for entry, content in some)
+    return any(not any(row.get("passing") for row in rows) for rows in cleaned)
 
 
 def csv_of(columns, rows):

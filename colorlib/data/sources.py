@@ -13,6 +13,7 @@ import hashlib
 import lzma
 import os
 import posixpath
+import re
 import stat
 import tarfile
 import zipfile
@@ -77,13 +78,11 @@ class Listed:
     """The files of a source, sorted; what is left out, [(name, reason)]; and `read`, which reads some of them.
 
     `read(entries)` yields (entry, content) in an order of its own; `cleaning.clean` says what a content may be.
-    `promised` is the number of pictures, as far as headers tell.
     """
 
     entries: list
     left_out: list
     read: object
-    promised: int
 
 
 @dataclasses.dataclass
@@ -113,8 +112,7 @@ def locate(source, role, limit, raw, *, without=None, frames=TWO_SECONDS):
 
         return bridges.locate(source, limit)
     if source in catalog.RECIPES:
-        recipe = catalog.RECIPES[source]
-        return Source(source, recipe.identity, lambda: _recipe(source, recipe, raw, limit, frames))
+        return _named(source, raw, limit, frames)
     path = Path(source).expanduser()
     # A notebook works from the root of the checkout; where it was started, its reader's own pictures may lie.
     beside = Path(os.environ.get("COLORLIB_STARTED_IN", "."), path)
@@ -144,17 +142,23 @@ def _painted(role, count):
                     yield wanted[name], picture
 
     def listed():
-        return Listed([Entry(name, [code], None) for name in scenes.names(role, count)], [], read, count)
+        return Listed([Entry(name, [code], None) for name in scenes.names(role, count)], [], read)
 
     return Source(f"scenes-{role}", ["scenes", role, code], listed)
 
 
-def _recipe(name, recipe, raw, limit, frames):
-    """What a recipe of the catalog consists of, after a download where need be."""
-    path = catalog.fetch(name, raw)
-    if path.is_file():
-        return _archive(path, limit, recipe.keep)
-    return _at(path, limit, None, frames).listed()
+def _named(name, raw, limit, frames):
+    """A set of the catalog; what it consists of is known after a download where need be."""
+    recipe = catalog.RECIPES[name]
+    identity, path = [name, recipe.url or recipe.file, recipe.md5, recipe.keep], Path(raw) / recipe.file
+    if path.exists() and not recipe.md5:  # it may be another one the next time
+        identity += _at(path, None, None, frames).identity
+
+    def listed():
+        path = catalog.fetch(name, raw)
+        return _archive(path, limit, recipe.keep) if path.is_file() else _at(path, limit, None, frames).listed()
+
+    return Source(name, identity, listed)
 
 
 def _at(path, limit, without, frames):
@@ -193,7 +197,7 @@ def _folder(path, whole, limit, without, frames):
         entries = [Entry(name, [state.st_size, state.st_mtime_ns], file) for name, state, file in files_of]
         chosen = _choose(entries, limit, path, left_out)
         read = functools.partial(_contents, opened=functools.partial(open, mode="rb"))
-        return Listed(chosen, left_out, read, len(chosen))
+        return Listed(chosen, left_out, read)
 
     return Source(whole.name, identity, listed)
 
@@ -233,7 +237,7 @@ def _contents(entries, opened):
         except files.ImageError as error:
             yield entry, error
         except _DAMAGED as error:
-            kind = cleaning.Passing if isinstance(entry.place, Path) else files.ImageError
+            kind = files.Passing if isinstance(entry.place, Path) else files.ImageError
             yield entry, kind(entry.name, getattr(error, "strerror", None) or str(error))
 
 
@@ -298,13 +302,14 @@ def _archive(path, limit, keep="*"):
     for name, *_ in members:
         if (kind := listing.kind_of(name)) not in ("picture", ""):
             left_out.append((name, FILM_PACKED if kind == "film" else listing.why_not(kind)))
-    # An archive that was written anew is read anew: a tar has no checksums of its members.
-    pictures = [
-        Entry(name, [size, state.st_size, state.st_mtime_ns], member)
-        for name, size, member in members
-        if listing.kind_of(name) == "picture"
-    ]
-    chosen = _choose(pictures, limit, path, left_out)
+    pictures = {}
+    for name, size, member in members:
+        if listing.kind_of(name) == "picture":
+            if name in pictures:
+                left_out.append((name, "in the archive once more, further on: that one counts"))
+            # An archive that was written anew is read anew: a tar has no checksums of its members.
+            pictures[name] = Entry(name, [size, state.st_size, state.st_mtime_ns], member)
+    chosen = _choose(list(pictures.values()), limit, path, left_out)
 
     def read(some):
         if not is_zip:
@@ -312,7 +317,7 @@ def _archive(path, limit, keep="*"):
         with opened(path) as archive:
             yield from _contents(some, archive.open if is_zip else archive.extractfile)
 
-    return Listed(chosen, left_out, read, len(chosen))
+    return Listed(chosen, left_out, read)
 
 
 def _resolved(name, links):
@@ -350,27 +355,28 @@ def _link_target(archive, member, is_zip):
 
 
 def speaker_of(name):
-    """The group of a film's frames: <speaker>/<video>/<clip>.mp4, or <speaker>.mp4."""
-    return name.split("/")[0] if "/" in name else Path(name).stem
+    """The group of a film's frames: <speaker>/<video>/<clip>.mp4, or <speaker>.mp4; VoxCeleb's id00012 anywhere."""
+    *folders, file = name.split("/")
+    numbered = [folder for folder in folders if re.fullmatch(r"id\d{5}", folder)]
+    return (numbered or folders or [Path(file).stem])[0]
 
 
 def _filmed(films, left_out, limit, where, frames):
     """The films, each with the times of its frames that count."""
     from colorlib.data import video  # FFmpeg, which no other source needs
 
-    times_of = {}
-    for name, _, file in console.progress(films, desc="reading the headers of videos"):
-        times_of[name] = video.times(file, every=frames.every, number=frames.number)
-    moments = [cleaning.moment_of(name, seconds) for name, times in times_of.items() for seconds in times]
-    wanted = lowest(moments, limit)
+    times_of = {name: None for name, *_ in films}  # None: all that there are, which may be more than a header says
+    if limit is not None or frames.number is not None:
+        for name, _, file in console.progress(films, desc="reading the headers of videos"):
+            times_of[name] = video.times(file, every=frames.every, number=frames.number)
+    if limit is not None:
+        moments = {name: {cleaning.moment_of(name, at): at for at in times} for name, times in times_of.items()}
+        wanted = lowest([moment for those in moments.values() for moment in those], limit)
+        times_of = {name: [at for moment, at in those.items() if moment in wanted] for name, those in moments.items()}
     entries = []
     for name, state, file in films:
-        # A header may promise fewer frames than there are: all of them count where there is no limit.
-        at = None
-        if limit is not None or frames.number is not None:
-            at = [seconds for seconds in times_of[name] if cleaning.moment_of(name, seconds) in wanted]
-        if at is None or at:
-            how = [frames.every, at, frames.apart]
+        if times_of[name] != []:
+            how = [frames.every, times_of[name], frames.apart]
             entries.append(Entry(name, [state.st_size, state.st_mtime_ns, how], file))
 
     def read(some):
@@ -379,4 +385,4 @@ def _filmed(films, left_out, limit, where, frames):
             shown = functools.partial(video.frames, entry.place, every=every, at=at)
             yield entry, cleaning.Film(shown, speaker_of(entry.name), apart)
 
-    return Listed(_choose(entries, None, where, left_out), left_out, read, len(wanted))
+    return Listed(_choose(entries, None, where, left_out), left_out, read)

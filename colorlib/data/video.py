@@ -83,11 +83,14 @@ def times(path, *, every=EVERY, number=None):
 def _opened(path):
     """Opens a file and gives its video stream. Raises ImageError where there is none to be read."""
     try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise files.Passing(str(path), (error.strerror or str(error)).lower()) from error
+    try:
         # Absolute: a colon in a relative path would name a protocol.
         container = av.open(Path(path).absolute(), options=_OPTIONS, metadata_errors="replace")
-    except OSError as error:
-        raise files.ImageError(str(path), (error.strerror or str(error)).lower()) from error
-    except av.FFmpegError as error:
+    except (OSError, av.FFmpegError) as error:
         reason = "not a video, or cut off (known: MP4, MOV, Matroska, WebM, AVI)"
         raise files.ImageError(str(path), reason) from error
     with container:

@@ -14,6 +14,8 @@ OURS = re.compile(
     (epoch|kept)-\d{3,}\.weights\.h5 | preview-\d{3,}\.png | \w+(-seed\d+)?\.keras | features\.npy   # of training
     | (history|settings|progress|minutes|set)\.json | journal\.jsonl | \.lock | \..+\.part | index\.html
     | \d\d_\w+\.(ipynb|partial\.ipynb|html|log|csv|json|pictures\.csv\.gz)                            # of notebooks
+    | (plan|cleaned|groups|pictures|manifest|rejects|about)-\d{5}.*\.(json|jsonl|jpegs|csv|tfrecord)   # of shards
+    | beam\.log
     | (manifest|rejects|pictures)\.csv | hashes\.npy | [0-9a-f]{16}-[0-9a-f]{6}\.jpg | \d{7,}\.rgb    # of sets
     """,
     re.VERBOSE,
@@ -29,7 +31,7 @@ def clean(root=ROOT):
     for place in [root / name for name in PLACES]:
         for path in sorted(place.rglob("*"), reverse=True):  # what is in a folder before the folder
             if path.is_symlink() or path.is_file():
-                if OURS.fullmatch(path.name) or (path.name == "pictures" and path.is_symlink()):
+                if OURS.fullmatch(path.name) or (path.name in ("pictures", "shards") and path.is_symlink()):
                     path.unlink()
                 else:
                     left.append(path)

@@ -32,6 +32,7 @@ STRIP = ROOT / "docs" / "strip.jpg"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), WEIGHTS / "README.md"]
 SETS = {name: name for name in ("faces", "flowers", "landscapes", "varied")}  # role in the rows of SHIP -> in words
 SETS |= {"more": "more, of everyday life", "kodak": "24 by Kodak, 256 pixels"}
+OFF = "largest difference of a loss"
 MATCHED = ("mean chroma", "colorfulness", "b > a", "effective bins")  # what the embedded pictures are made to match
 NOTEBOOKS = {  # title, question, answer
     "00_color": (
@@ -501,6 +502,122 @@ def colorizing():
     )
 
 
+def cleaning_rates():
+    """What cleaning takes, by one process and by Beam's workers."""
+    found, rows = _read("scale"), []
+    what = {"pictures": "pictures of 500 pixels", "videos": "frames, one every 2 s of videos of 224 x 224 pixels"}
+    for name, words in what.items():
+        one = found[name]
+        rows.append({"a second": words} | {
+            "`colorlib data`": f"{one['plain a second']:.0f}",
+            "with `--shards`, 2 workers": f"{one['beam a second']:.0f}",
+            "after their start": f"{one['beam a second, after its start']:.0f}",
+        })  # fmt: skip
+    videos = found["videos"]
+    length = videos["videos"] * videos["seconds of each"]
+    counted = f"{found['pictures']['kept']:,} pictures, {videos['videos']} videos of {videos['seconds of each']} s"
+    rate = length / min(videos["seconds"]["plain"])
+    start = min(found["pictures"]["seconds"]["beam, all done before"])
+    tried = ", ".join(f"{found['pictures']['kept'] / each:.0f}" for each in found["pictures"]["seconds"]["plain"])
+    return (
+        f"{markdown(pd.DataFrame(rows))}\n\n{counted}; {videos['hardware']}. The best of three rounds, which cleaned "
+        f"{tried} pictures a second. A second takes in {rate:.0f} seconds of video. Beam's workers need {start:.0f} s "
+        "to start and end."
+    )
+
+
+def joining():
+    """Seconds to join the look-alikes of so many pictures."""
+    found = _read("scale")["joining"]
+    counts = [count for count in found if count.isdigit()]
+    rows = [{"pictures": f"{int(count):,}", "seconds": found[count]} for count in counts]
+    return f"{markdown(pd.DataFrame(rows))}\n\n{found['hardware']}, one of them in use."
+
+
+def large_sets():
+    """What the measured rates make of two large sets on 100 workers of one core."""
+    found = _read("scale")
+    frames, pictures = found["videos"], found["pictures"]
+    cores = int(found["videos"]["hardware"].split()[0])
+    # Of the papers: 1,128,246 utterances of 7.8 seconds; 1,281,167 pictures to train on.
+    seconds = 1_128_246 * 7.8
+    video_rate = frames["videos"] * frames["seconds of each"] * frames["beam a second, after its start"]
+    video_rate /= frames["kept"] * cores  # seconds of video a second, of one core
+    sizes = frames["bytes of a frame in shards"], pictures["bytes of a picture in shards"]
+    picture_rate = pictures["beam a second, after its start"] / cores
+    joining_of = found["joining"]
+    # More than linear: as between the two largest sets that were joined.
+    power = np.log10(joining_of["1000000"] / joining_of["100000"])
+    rows = []
+    for name, things, kept, work, size in (
+        ("VoxCeleb2", "1,128,246 utterances", seconds / 2, seconds / video_rate, sizes[0]),
+        ("ImageNet", "1,281,167 pictures", 1_281_167, 1_281_167 / picture_rate, sizes[1]),
+    ):
+        rows.append({
+            "set": name, "in": things, "pictures out": f"{kept:,.0f}",
+            "cleaning, hours": round(work / 100 / 3600, 2),
+            "joining, hours": round(joining_of["1000000"] * (kept / 1e6) ** power / 3600, 2),
+            "shards, GB": round(kept * size / 1e9),
+        })  # fmt: skip
+    return markdown(pd.DataFrame(rows))
+
+
+def sets_cleaned():
+    """What was taken of each set, and how long it took."""
+    found, rows = _read("scale")["sets"], []
+    for name, one in found.items():
+        if name == "hardware":
+            continue
+        shown = sorted(one["rejected"].items(), key=lambda item: -item[1])
+        reasons = [f"{count} {reason}" for reason, count in shown if count > 1]
+        if others := sum(count for _, count in shown if count == 1):
+            reasons.append(f"{others} for other reasons")
+        rows.append({
+            "set": name, "files": one["files"], "kept": one["kept"], "left out": ", ".join(reasons) or "–",
+            "seconds": one["seconds"], "again": one["seconds, all cleaned before"],
+        })  # fmt: skip
+    return f"{markdown(pd.DataFrame(rows))}\n\n{found['hardware']}."
+
+
+def memory_of_training():
+    """Peak memory of a training on more and more pictures in shards, and what follows for 200,000."""
+    found = _read("scale")["memory"]
+    counts = [int(count) for count in found if count.isdigit()]
+    rows = [{"pictures": f"{count:,}", "memory at most, MB": found[str(count)]} for count in counts]
+    slope, base = np.polyfit(counts, [found[str(count)] for count in counts], 1)
+    disk_space = 200_000 * 3 * 128**2 / 1e9
+    return (
+        f"{markdown(pd.DataFrame(rows))}\n\nAt 128 pixels; {found['hardware']}. A line through these gives "
+        f"{(base + 200_000 * slope) / 1000:.1f} GB for 200,000 pictures, which take {disk_space:.0f} GB on the disk."
+    )
+
+
+def losses_on_devices():
+    """The losses of a training on one device and on two."""
+    found = _read("scale")["devices"]
+    rows = [
+        {"devices": name, "last loss": f"{one['last loss']:.6f}", "largest difference": f"{one[OFF]:.1e}"}
+        for name, one in found.items()
+        if name != "hardware"
+    ]
+    return f"{markdown(pd.DataFrame(rows))}\n\nThree epochs of a small classifier. A test allows 0.0001."
+
+
+def full_width():
+    """The published systems at full width, on paper."""
+    found = _read("full")
+    rows = []
+    for name, one in found["systems"].items():
+        rows.append({
+            "system (notebook)": name, "size, batch": f"{one['size']}, {one['batch']}",
+            "parameters, million": round(one["parameters"] / 1e6, 2),
+            "forward, billion operations": one["forward, billion operations"],
+            "memory, GB": one["memory, GB"], "epochs": one["epochs"], "hours": one["hours"],
+        })  # fmt: skip
+    rate = found["operations a second, assumed"] / 1e12
+    return f"{markdown(pd.DataFrame(rows))}\n\nHours at {rate:.0f} trillion operations a second, which is assumed."
+
+
 def train_all():
     """What `make train-all` took."""
     found = _read("train_all")
@@ -540,6 +657,7 @@ TABLES = (
     ),
     *(gallery, failures),
     *(train_all, startup, colorizing, pipeline, features, scenes, torture),
+    *(cleaning_rates, joining, large_sets, sets_cleaned, memory_of_training, losses_on_devices, full_width),
 )
 
 
