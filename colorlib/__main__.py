@@ -313,7 +313,7 @@ def _shards(options, rules, frames):
     try:
         from colorlib.data import scale
     except ImportError as error:
-        raise ValueError(f"--shards: pip install 'colorlib[scale]' brings Apache Beam ({error})") from error
+        raise ValueError(f"--shards: pip install -e '.[scale]' in the checkout brings Apache Beam ({error})") from error
 
     if options.limit is not None:
         raise ValueError("--shards takes all there is: --limit later, where the set is used")

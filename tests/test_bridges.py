@@ -93,5 +93,7 @@ def test_a_set_that_a_library_lacks_is_told(tmp_path, monkeypatch, source):
 def test_without_its_library_the_extra_is_named(tmp_path, monkeypatch, source, module):
     monkeypatch.setitem(sys.modules, module, None)
     extra = source.split(":")[0]
-    with pytest.raises(sets.SourceError, match=rf"^{source}: pip install 'colorlib\[{extra}\]' lets it be read"):
+    with pytest.raises(
+        sets.SourceError, match=rf"^{source}: pip install -e '.\[{extra}\]' in the checkout lets it be read"
+    ):
         prepare(source, tmp_path)

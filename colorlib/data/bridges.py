@@ -46,7 +46,9 @@ def _told(source, library):
     except SourceError:
         raise
     except ImportError as error:
-        raise SourceError(f"{source}: pip install 'colorlib[{library}]' lets it be read ({error})") from error
+        raise SourceError(
+            f"{source}: pip install -e '.[{library}]' in the checkout lets it be read ({error})"
+        ) from error
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise SourceError(f"{source}: {reason[:300]}") from error
