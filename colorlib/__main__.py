@@ -278,15 +278,15 @@ def _data(options):
         raise ValueError("data needs a SOURCE: a folder, an archive or a name that colorlib data --list tells")
     rules = cleaning.Rules(
         grey=options.grey,
+        longest=cleaning.USUAL.longest if options.longest is None else options.longest,
         portraits=not options.no_portraits,
         square=options.square,
         faces=options.faces,
-        **({} if options.longest is None else {"longest": options.longest}),
     )
     frames = sources.Frames(
+        every=sources.TWO_SECONDS.every if options.every is None else options.every,
         number=options.frames,
         apart=sources.SCENES_APART if options.scenes else sources.NEARLY_AS_ONE,
-        **({} if options.every is None else {"every": options.every}),
     )
     if options.shards is None:
         folder = sets.prepare(options.source, role=options.role, limit=options.limit, rules=rules, frames=frames)
@@ -325,8 +325,8 @@ def _shards(options, rules, frames):
             raise ValueError(f"--shards of {source} needs --out, a folder for them")
         place = Path(source).resolve()
         out = f"data/processed/{place.name}-shards-{cleaning.name_hash(str(place))[:6]}"
-    how = {"shards": options.shards, "rules": rules, "frames": frames, "options": options.beam}
-    return out, scale.prepare(source, out, **how)
+    counts = scale.prepare(source, out, shards=options.shards, rules=rules, frames=frames, options=options.beam)
+    return out, counts
 
 
 def _report(those, *, what="left out"):

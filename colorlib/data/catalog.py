@@ -95,10 +95,7 @@ RECIPES = {
 }  # fmt: skip
 # Collections of the Library of Congress: pictures that its JSON lists, page by page, fetched one by one.
 _LIBRARY = "https://www.loc.gov/collections"
-COLLECTIONS = {
-    "prokudin-gorskii": "prokudin-gorskii",
-    "fsa-color": "fsa-owi-color-photographs",
-}
+COLLECTIONS = ("prokudin-gorskii", "fsa-color")
 RECIPES |= {
     "prokudin-gorskii": Recipe(
         "about 1,900 color photographs of Russia, 1905 to 1915", "varied", "no known restrictions",

@@ -44,7 +44,7 @@ from colorlib.data.sources import TWO_SECONDS, SourceError
 _OURS = ("shards", "work", "manifest.csv", "rejects.csv", "pictures.csv", "hashes.npy", "set.json")
 _NAMED = re.compile(r"(plan|cleaned|groups|pictures|manifest|rejects|about)-\d{5}.*\.(json|jsonl|jpegs|csv|tfrecord)")
 _FORMAT = 1  # part of every key; raise it when what is written changes
-_TABLES = {"manifest": sets.COLUMNS, "rejects": ("source", "reason"), "pictures": sets.ABOUT}  # the last comes last
+_TABLES = {"manifest": sets.COLUMNS, "rejects": ("source", "reason"), "pictures": sets.ABOUT}
 
 
 def prepare(source, folder, *, shards, rules=USUAL, frames=TWO_SECONDS, options=()):
@@ -124,7 +124,7 @@ class _Job:
     """One shard: where its plan, what was cleaned of it, its groups and its results are."""
 
     def __init__(self, folder, number, shards, key):
-        self.folder, self.number, self.shards, self.key = folder, number, shards, key
+        self.folder, self.number, self.shards = folder, number, shards
         work = functools.partial(_join, folder, "work")
         self.plan = work(f"plan-{number:05d}-{key}.json")
         self.rows, self.jpegs = work(f"cleaned-{number:05d}-{key}.jsonl"), work(f"cleaned-{number:05d}-{key}.jpegs")
@@ -159,8 +159,8 @@ def _listed(source, folder, frames):
             f"{source}: a number of frames takes a folder, or --every; a pattern is not looked into first"
         )
     [match] = FileSystems.match([source])
-    root = source[: min(source.find(sign) for sign in "*?[" if sign in source)] if "*" in source else source
-    root = root[: root.rfind("/") + 1]
+    plain = re.split(r"[*?\[]", source)[0]
+    root = plain[: plain.rfind("/") + 1]
     films, pictures, left_out = [], [], []
     for found in sorted(match.metadata_list, key=lambda each: each.path):
         name, kind = found.path.removeprefix(root), listing.kind_of(found.path)
@@ -259,7 +259,7 @@ def _join_alike(jobs):
         return []
     groups = iter(cleaning.join_alike([row["group"] for row in rows], sets.unpacked_hashes(rows)))
     for job, count in zip(jobs, counts, strict=True):
-        _write(job.groups, json.dumps([job.key, list(itertools.islice(groups, count))]).encode())
+        _write(job.groups, json.dumps(list(itertools.islice(groups, count))).encode())
     return jobs
 
 
@@ -270,7 +270,7 @@ def _write_shard(job):
     rows = list(_lines(job.rows))
     rejected = [row for row in rows if "reason" in row]
     rows = [row for row in rows if "file" in row]
-    groups = json.loads(_read(job.groups))[1]
+    groups = json.loads(_read(job.groups))
     rows = [row | {"group": group, "split": sets.split_of(group)} for row, group in zip(rows, groups, strict=True)]
     rows.sort(key=lambda row: row["file"])
     rejected = sorted([*rejected, *sets.further_pages(rows)], key=lambda row: row["source"])
